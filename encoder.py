@@ -1,0 +1,132 @@
+"""Text to token ids and back: GPT-2's byte-level BPE (byte-pair encoding).
+
+    "Not all capes"                 text
+ -> ["Not", " all", " capes"]       pre-tokens, cut by the PATTERN
+ -> ["Not", "Ġall", "Ġcapes"]       each byte of their UTF-8 as one printable character
+ -> ["Not", "Ġall", "Ġcap", "es"]   neighbours merged, over and over, while vocab.bpe lists the pair
+ -> [3673, 477, 1451, 274]          looked up in encoder.json
+
+Every byte has a token of its own, so every text has an encoding and decode(encode(text)) == text.
+Scheme and files: OpenAI's GPT-2 (section 2.2 of "Language Models are Unsupervised Multitask Learners", 2019).
+"""
+
+import functools
+import itertools
+import json
+import math
+from pathlib import Path
+
+import regex
+
+PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+CACHE_SIZE = 2**16  # pre-tokens whose ids are remembered
+
+
+class Encoder:
+    """A byte-level BPE tokenizer.
+
+    Args:
+        encoder: {token: id}. A token is written with one printable character a byte, see `bytes_to_unicode`.
+        bpe_merges: pairs of tokens, the ones to be merged first come first.
+
+    Raises:
+        ValueError: the two do not make a tokenizer: a byte or a merged pair is without an id, or the like.
+    """
+
+    def __init__(self, encoder, bpe_merges):
+        self.byte_encoder = bytes_to_unicode()
+        self.byte_decoder = {char: byte for byte, char in self.byte_encoder.items()}
+        self.encoder = encoder
+        self.decoder = {id: token for token, id in encoder.items()}
+        self.bpe_ranks = {pair: rank for rank, pair in enumerate(bpe_merges)}
+        self.bpe = functools.lru_cache(CACHE_SIZE)(self.bpe)
+
+        missing = {*self.byte_encoder.values(), *map("".join, bpe_merges)} - encoder.keys()
+        if missing:
+            raise ValueError(f"encoder.json has no id for {len(missing)} tokens, such as {min(missing)!r}")
+        unknown = set("".join(encoder)) - self.byte_decoder.keys()
+        if unknown:
+            raise ValueError(f"encoder.json has characters that stand for no byte, such as {min(unknown)!r}")
+
+    def encode(self, text):
+        """Text -> list of ids. There are no special tokens: the text "<|endoftext|>" is spelt out.
+
+        Raises:
+            ValueError: the text has a lone surrogate, half of a character, and so no UTF-8.
+        """
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            bad = text[error.start]
+            raise ValueError(f"the text is not Unicode: lone surrogate {bad!r} at {error.start}") from None
+        return [id for pretoken in PATTERN.findall(text) for id in self.bpe(pretoken)]
+
+    def decode(self, ids):
+        """Ids -> text. Bytes that are no UTF-8, such as half a character, become U+FFFD.
+
+        Raises:
+            ValueError: an id is not in the vocabulary.
+        """
+        try:
+            chars = "".join([self.decoder[id] for id in ids])
+        except KeyError as error:
+            raise ValueError(f"id {error} is not in the vocabulary of {len(self.decoder)} tokens") from None
+        return bytes(self.byte_decoder[char] for char in chars).decode("utf-8", errors="replace")
+
+    def bpe(self, pretoken):
+        """One pre-token -> its ids: of all neighbours the pair that ranks first is merged, and so on."""
+        tokens = [self.byte_encoder[byte] for byte in pretoken.encode("utf-8")]
+        while len(tokens) > 1:
+            pair = min(itertools.pairwise(tokens), key=lambda pair: self.bpe_ranks.get(pair, math.inf))
+            if pair not in self.bpe_ranks:
+                break
+            tokens = merge(tokens, pair)
+        return tuple(self.encoder[token] for token in tokens)
+
+
+def merge(tokens, pair):
+    """Join `pair` wherever it occurs, from left to right: "a b a b" and ("a", "b") make "ab ab"."""
+    merged = []
+    for token in tokens:
+        if merged and (merged[-1], token) == pair:
+            merged[-1] += token
+        else:
+            merged.append(token)
+    return merged
+
+
+def bytes_to_unicode():
+    """The printable character that stands for each byte in the vocabulary's files -> {byte: character}.
+
+    The vocabulary's files are text, where a space or a line end cannot stand for itself. The 188 bytes that are
+    printable in Latin-1 do; the other 68 become chr(256), chr(257) and so on: a space is "Ġ".
+    """
+    printable = [byte for first, last in ("!~", "¡¬", "®ÿ") for byte in range(ord(first), ord(last) + 1)]
+    others = sorted(set(range(256)) - set(printable))
+    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
+
+
+def get_encoder(model_name, models_dir):
+    """The Encoder of the model in the folder models_dir/model_name, from its encoder.json and vocab.bpe.
+
+    Raises:
+        FileNotFoundError: one of the two is not there.
+        ValueError: they are not a tokenizer's; the message names the file.
+    """
+    folder = Path(models_dir) / model_name
+    encoder_path, merges_path = folder / "encoder.json", folder / "vocab.bpe"
+    try:
+        encoder = json.loads(encoder_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{encoder_path}: {error}") from None
+    if not isinstance(encoder, dict) or not all(type(id) is int for id in encoder.values()):
+        raise ValueError(f"{encoder_path}: it is not an object of tokens and their ids")
+
+    try:
+        lines = merges_path.read_text(encoding="utf-8").split("\n")
+        bpe_merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+        if any(len(pair) != 2 for pair in bpe_merges):
+            raise ValueError("a line is not a pair of tokens")
+        return Encoder(encoder, bpe_merges)
+    except ValueError as error:
+        raise ValueError(f"{merges_path}: {error}") from None
