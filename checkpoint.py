@@ -124,8 +124,8 @@ def read_tensor(data, entry):
 def parse_index(table):
     """Read an index file: its bytes -> number of data files, {tensor name: its entry as a dict}.
 
-    An entry has "dtype" (a key of DTYPES), "shape" (a tuple), "shard_id" (which data file), "offset" and "size"
-    (in bytes). All are checked, except that they lie inside the data file: only that file can tell.
+    An entry has "dtype" (a key of DTYPES), "shape" (a tuple), "shard_id" (which data file), "offset" and
+    "size" (in bytes). All are checked, except that they lie inside the data file: only that file can tell.
     """
     records = table_records(table)
     if "" not in records:
@@ -149,7 +149,7 @@ def parse_index(table):
 
 def parse_entry(record, num_shards):
     """One BundleEntryProto -> a dict of its fields, with the shape as a tuple."""
-    entry = parse_proto(record, BUNDLE_ENTRY)
+    entry = parse_proto(record, BUNDLE_ENTRY, repeated=("slices",))
     if entry["dtype"] not in DTYPES:
         known = ", ".join(name for name, _ in DTYPES.values())
         raise CheckpointError(f"its dtype is TensorFlow's number {entry['dtype']}, which is none of {known}")
@@ -284,8 +284,10 @@ def read_varint(data, position):
         byte, position = read_bytes(data, position, 1)
         number |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
-            return number, position
-    raise CheckpointError("a number has more than 64 bits")
+            break
+    if byte[0] >= 0x80 or (byte[0] == 0 and shift > 0):
+        raise CheckpointError("a number has more bytes than it needs or may have")
+    return number, position
 
 
 def read_bytes(data, position, size):

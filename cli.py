@@ -12,8 +12,8 @@ from checkpoint import CheckpointError
 def run(main):
     """Call main(prompt, ...) with what was typed, and exit as a command does.
 
-    The exit status is 0 if all went well, 2 for a bad argument (ValueError), 1 for what the world did (OSError,
-    MemoryError, and CheckpointError, which is a damaged file), and 130 after Ctrl-C.
+    The exit status is 0 if all went well, 2 for a bad argument (ValueError), 1 for what the world did
+    (OSError, MemoryError, and CheckpointError, which is a damaged file), and 130 after Ctrl-C.
     """
     sys.stdout.reconfigure(errors="replace")  # not every terminal can show every character
     program = os.path.basename(sys.argv[0])
@@ -34,8 +34,8 @@ def arguments_for_fire(typed, flags):
     """Rewrite a command line so that fire takes each text as it was typed.
 
     Left to itself fire reads 42 as a number, [1] as a list, --dash as a flag and - as a separator. So all
-    values become Python literals, which fire reads back to what they were; and a word that is not a flag becomes
-    the prompt, as does whatever follows a --.
+    values become Python literals, which fire reads back to what they were; and a word that is not a flag
+    becomes the prompt, as does whatever follows a --.
 
     Args:
         typed: the words of the command line.

@@ -98,8 +98,8 @@ def merge(tokens, pair):
 def bytes_to_unicode():
     """The printable character that stands for each byte in the vocabulary's files -> {byte: character}.
 
-    The vocabulary's files are text, where a space or a line end cannot stand for itself. The 188 bytes that are
-    printable in Latin-1 do; the other 68 become chr(256), chr(257) and so on: a space is "Ġ".
+    The vocabulary's files are text, where a space or a line end cannot stand for itself. The 188 bytes that
+    are printable in Latin-1 do; the other 68 become chr(256), chr(257) and so on: a space is "Ġ".
     """
     printable = [byte for first, last in ("!~", "¡¬", "®ÿ") for byte in range(ord(first), ord(last) + 1)]
     others = sorted(set(range(256)) - set(printable))

@@ -135,27 +135,27 @@ def download_gpt2_files(model_size, model_dir):
 
 
 def wait_for_answer(url):
-    """Return as soon as the server answers; if it does not in ANSWER_TIMEOUT seconds, raise as requests would.
+    """Return as soon as the server answers; raise a RequestException if it does not in ANSWER_TIMEOUT.
 
-    The timeouts of requests start anew with each address and each byte, and leave out the look-up of names. So
-    a thread asks, and is left to itself when the time is over.
+    The timeouts of requests start anew with each address and each byte, and leave out the look-up of names.
+    So a thread asks, and is left to itself when the time is over.
     """
     import requests
 
-    errors = [requests.Timeout()]
+    outcome = [requests.Timeout()]
 
     def ask():
         try:
-            requests.head(url, timeout=ANSWER_TIMEOUT).close()
-            errors.clear()
+            requests.head(url, timeout=ANSWER_TIMEOUT)
+            outcome[0] = None
         except requests.RequestException as error:
-            errors[:] = [error]
+            outcome[0] = error
 
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(ANSWER_TIMEOUT)
-    if errors:
-        raise errors[0]
+    if outcome[0]:
+        raise outcome[0]
 
 
 def download_file(url, path):

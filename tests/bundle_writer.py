@@ -1,0 +1,122 @@
+"""Writes TensorFlow V2 checkpoints for the tests, laid out as TensorFlow itself lays them out.
+
+test_checkpoint.py proves it: from the demo model's tensors it writes the very bytes that TensorFlow wrote.
+"""
+
+import google_crc32c
+import numpy as np
+
+# NumPy has no bfloat16: its bits travel as uint16.
+# uint16 stands for bfloat16, which NumPy does not have.
+DTYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "uint16": 14, "float16": 19}
+TABLE_MAGIC = 0xDB4775248B80FB57
+
+
+def write_bundle(prefix, tensors, n_shards=1, block_size=2**18, header=None, entries=None):
+    """Write {name: array} to PREFIX.index and PREFIX.data-*.
+
+    `header` and `entries` ({name: {...}}) replace fields of the protocol buffers, by number: that is how a test
+    breaks them. A value is an int, bytes, or a list of them for a field that occurs several times.
+    """
+    shards = [bytearray() for _ in range(n_shards)]
+    records = {b"": message({1: n_shards, 3: message({1: 1})} | (header or {}))}
+    for n, name in enumerate(sorted(tensors)):
+        array = tensors[name]
+        raw = array.tobytes()
+        shard = shards[n % n_shards]
+        fields = {
+            1: DTYPES[array.dtype.name],
+            2: message({2: [message({1: size}) for size in array.shape]}),
+            3: n % n_shards,
+            4: len(shard),
+            5: len(raw),
+            6: np.uint32(masked_crc32c(raw)),
+        }
+        records[name.encode()] = message(fields | (entries or {}).get(name, {}))
+        shard += raw
+    with open(f"{prefix}.index", "wb") as file:
+        file.write(table(sorted(records.items()), block_size))
+    for n, shard in enumerate(shards):
+        with open(f"{prefix}.data-{n:05d}-of-{n_shards:05d}", "wb") as file:
+            file.write(shard)
+
+
+def table(records, block_size=2**18):
+    """A LevelDB table of sorted (key, value) records."""
+    contents, index, pending = b"", [], []
+    for n, (key, value) in enumerate(records):
+        pending.append((key, value))
+        next_key = records[n + 1][0] if n + 1 < len(records) else None
+        if next_key is None or len(block(pending)) >= block_size:
+            stored = block(pending)
+            index.append((separator(key, next_key), varint(len(contents)) + varint(len(stored))))
+            contents += with_trailer(stored)
+            pending = []
+    metaindex = varint(len(contents)) + varint(len(block([])))
+    contents += with_trailer(block([]))
+    index_block = block(index, restart_interval=1)
+    footer = metaindex + varint(len(contents)) + varint(len(index_block))
+    contents += with_trailer(index_block)
+    return contents + footer.ljust(40, b"\0") + TABLE_MAGIC.to_bytes(8, "little")
+
+
+def separator(key, next_key):
+    """A short key from `key` up to, but not including, `next_key`."""
+    n_shared = 0
+    while next_key and n_shared < min(len(key), len(next_key)) and key[n_shared] == next_key[n_shared]:
+        n_shared += 1
+    for n in range(n_shared, len(key)):
+        shorter = key[:n] + bytes([key[n] + 1]) if key[n] < 0xFF else b""
+        if shorter and (next_key is None or shorter < next_key):
+            return shorter
+        if next_key is not None:
+            break
+    return key
+
+
+def block(records, restart_interval=16):
+    """A block: each record without the start that its key shares with the last, then the restart points."""
+    contents, restarts, last_key = b"", [0], b""
+    for n, (key, value) in enumerate(records):
+        n_shared = 0
+        if n % restart_interval:
+            while n_shared < min(len(key), len(last_key)) and key[n_shared] == last_key[n_shared]:
+                n_shared += 1
+        elif n:
+            restarts.append(len(contents))
+        contents += (
+            varint(n_shared) + varint(len(key) - n_shared) + varint(len(value)) + key[n_shared:] + value
+        )
+        last_key = key
+    return contents + np.array([*restarts, len(restarts)], "<u4").tobytes()
+
+
+def with_trailer(contents, compression=b"\0"):
+    return contents + compression + masked_crc32c(contents + compression).to_bytes(4, "little")
+
+
+def message(fields):
+    """A protocol buffer of {field number: int, np.uint32 (fixed32), bytes, or a list}; 0 is left out."""
+    encoded = b""
+    for number, values in sorted(fields.items()):
+        for value in values if isinstance(values, list) else [values]:
+            if isinstance(value, bytes):
+                encoded += varint(number << 3 | 2) + varint(len(value)) + value
+            elif isinstance(value, np.uint32):
+                encoded += varint(number << 3 | 5) + value.tobytes()
+            elif value:
+                encoded += varint(number << 3) + varint(value)
+    return encoded
+
+
+def varint(number):
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes(encoded) + bytes([number])
+
+
+def masked_crc32c(data):
+    crc = google_crc32c.value(data)
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) % 2**32

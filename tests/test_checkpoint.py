@@ -1,0 +1,244 @@
+"""The checkpoint reader against files that TensorFlow wrote, and against every way to break them."""
+
+import mmap
+import shutil
+from pathlib import Path
+
+import bundle_writer
+import google_crc32c
+import numpy as np
+import pytest
+from bundle_writer import block, message, varint, with_trailer, write_bundle
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+
+import checkpoint
+from checkpoint import CheckpointError, read_tf_checkpoint
+
+DEMO = Path(__file__).parent.parent / "models" / "demo" / "model.ckpt"
+INDEX = DEMO.with_suffix(".ckpt.index").read_bytes()
+DATA = "model.ckpt.data-00000-of-00001"
+
+
+def test_reading_and_writing_the_demo_gives_the_bytes_that_tensorflow_wrote(tmp_path):
+    tensors = read_tf_checkpoint(DEMO)
+    halves = {name: tensor.astype(np.float16) for name, tensor in tensors.items()}
+    write_bundle(tmp_path / "model.ckpt", halves)
+    assert (tmp_path / "model.ckpt.index").read_bytes() == INDEX
+    assert (tmp_path / DATA).read_bytes() == DEMO.with_name(DATA).read_bytes()
+
+
+def test_demo_has_the_tensors_of_its_model_card():
+    tensors = read_tf_checkpoint(str(DEMO))
+    assert sum(tensor.size for tensor in tensors.values()) == 5_853_184
+    assert len(tensors) == 2 + 6 * 12 + 2
+    assert tensors["model/wte"].shape == (4096, 256)
+    assert tensors["model/h5/mlp/c_fc/w"].shape == (1, 256, 1024)
+    for tensor in tensors.values():
+        assert tensor.dtype == np.float32
+        assert type(tensor) is np.ndarray
+        assert not tensor.flags.writeable
+
+
+def test_float32_is_a_view_of_the_mapped_file(tmp_path):
+    write_bundle(tmp_path / "x", {"a": np.arange(6, dtype=np.float32).reshape(2, 3)})
+    tensor = read_tf_checkpoint(tmp_path / "x")["a"]
+    assert type(tensor) is np.ndarray
+    assert not tensor.flags.writeable
+    assert isinstance(tensor.base, mmap.mmap)
+
+
+numbers = {
+    np.dtype(name): arrays(name, array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4))
+    for name in ("float32", "int32", "int64", "float16", "uint16")
+}
+numbers[np.dtype("float64")] = arrays(
+    "float64", array_shapes(min_dims=0, max_side=4), elements=st.floats(width=32)
+)
+
+
+@given(
+    tensors=st.dictionaries(st.text(min_size=1, max_size=30), st.one_of(*numbers.values()), min_size=1),
+    n_shards=st.integers(1, 4),
+    block_size=st.integers(1, 300),
+)
+def test_any_bundle_reads_as_what_was_written(tmp_path_factory, tensors, n_shards, block_size):
+    prefix = tmp_path_factory.mktemp("bundle") / "model.ckpt"
+    write_bundle(prefix, tensors, n_shards, block_size)
+    read = read_tf_checkpoint(prefix)
+    assert list(read) == sorted(tensors, key=str.encode)
+    for name, written in tensors.items():
+        expected = written
+        if written.dtype == np.uint16:  # a bfloat16 is a float32 without its last 16 bits
+            expected = (written.astype(np.uint32) * 65536).view(np.float32)
+        elif written.dtype.kind == "f":
+            expected = written.astype(np.float32)
+        assert read[name].dtype == expected.dtype
+        np.testing.assert_array_equal(read[name], expected, strict=True)
+        assert not read[name].flags.writeable
+
+
+def test_bfloat16_values(tmp_path):
+    bits = np.array([0x3F80, 0xBF80, 0x4049, 0x7F80, 0x0000], np.uint16)
+    write_bundle(tmp_path / "x", {"a": bits})
+    expected = np.array([1, -1, 3.140625, np.inf, 0], np.float32)
+    np.testing.assert_array_equal(read_tf_checkpoint(tmp_path / "x")["a"], expected, strict=True)
+
+
+# Damage.
+
+
+def test_every_changed_byte_of_the_index_is_found():
+    for position in range(len(INDEX)):
+        damaged = bytearray(INDEX)
+        damaged[position] ^= 1 << position % 8
+        with pytest.raises(CheckpointError):
+            checkpoint.parse_index(bytes(damaged))
+
+
+def test_every_cut_of_the_index_is_found():
+    for size in range(len(INDEX)):
+        with pytest.raises(CheckpointError):
+            checkpoint.parse_index(INDEX[:size])
+
+
+@pytest.mark.parametrize("size", [0, 1, 10_000, 11_706_367])
+def test_a_data_file_cut_short_is_named(tmp_path, size):
+    shutil.copy(DEMO.with_suffix(".ckpt.index"), tmp_path)
+    (tmp_path / DATA).write_bytes(DEMO.with_name(DATA).read_bytes()[:size])
+    with pytest.raises(CheckpointError, match=rf"{DATA}: tensor model/.*cut short"):
+        read_tf_checkpoint(tmp_path / "model.ckpt")
+
+
+@pytest.mark.parametrize("missing", ["model.ckpt.index", DATA])
+def test_a_missing_file_is_named(tmp_path, missing):
+    for file in ("model.ckpt.index", DATA):
+        shutil.copy(DEMO.with_name(file), tmp_path)
+    (tmp_path / missing).unlink()
+    with pytest.raises(FileNotFoundError, match=missing):
+        read_tf_checkpoint(tmp_path / "model.ckpt")
+
+
+BROKEN_HEADERS = {
+    "no data file": {1: 0},
+    "big-endian": {2: 1},
+    "unknown endianness": {2: 7},
+    "newer version": {3: message({1: 9, 2: 9})},
+    "num_shards is bytes": {1: b"1"},
+    "version is a number": {3: 1},
+    "unknown wire type": {1: [1], 3: [b"", bytes([0x0F])]},
+}
+
+
+@pytest.mark.parametrize("header", BROKEN_HEADERS.values(), ids=BROKEN_HEADERS)
+def test_every_broken_field_of_the_header_is_found(tmp_path, header):
+    write_bundle(tmp_path / "x", {"a": np.zeros(3, np.float32)}, header=header)
+    with pytest.raises(CheckpointError, match=r"x\.index: "):
+        read_tf_checkpoint(tmp_path / "x")
+
+
+def shape(*sizes):
+    return message({2: [message({1: size}) for size in sizes]})
+
+
+BROKEN_ENTRIES = {
+    "no dtype": {1: 0},
+    "string": {1: 7},
+    "unknown dtype": {1: 99},
+    "dtype of another size": {1: 2},
+    "dtype is bytes": {1: b"\1"},
+    "another shape": {2: shape(2, 2)},
+    "no shape": {2: b""},
+    "negative size": {2: shape(2**64 - 3)},
+    "huge shape": {2: shape(2**40, 2**40)},
+    "empty but huge": {2: shape(0, 2**62, 2**62), 5: 0},
+    "too many axes": {2: shape(*[1] * 100, 3)},
+    "unknown rank": {2: message({3: 1}) + shape(3)},
+    "shape is a number": {2: 3},
+    "dim is a number": {2: message({2: 3})},
+    "shape ends early": {2: shape(3)[:-1]},
+    "no such shard": {3: 1},
+    "shard is bytes": {3: b"\1"},
+    "offset too far": {4: 4},
+    "offset huge": {4: 2**63},
+    "offset of 70 bits": {4: 2**70},
+    "too few bytes": {5: 8},
+    "too many bytes": {5: 16},
+    "slices": {7: b""},
+}
+
+
+@pytest.mark.parametrize("entry", BROKEN_ENTRIES.values(), ids=BROKEN_ENTRIES)
+def test_every_broken_field_of_an_entry_is_found(tmp_path, entry):
+    write_bundle(tmp_path / "x", {"a": np.zeros(3, np.float32)}, entries={"a": entry})
+    with pytest.raises(CheckpointError, match=r"x\..*: tensor a: "):
+        read_tf_checkpoint(tmp_path / "x")
+
+
+def index_of(data_block, handle=None, compression=b"\0", metaindex=(), padding=b"", magic=None):
+    """An index file of one data block, given as bytes, with right checksums and one thing wrong."""
+    contents = with_trailer(data_block, compression)
+    meta_handle = varint(len(contents)) + varint(len(block(metaindex)))
+    contents += with_trailer(block(metaindex))
+    index_block = block([(b"z", handle or varint(0) + varint(len(data_block)))])
+    footer = meta_handle + varint(len(contents)) + varint(len(index_block)) + padding
+    contents += with_trailer(index_block)
+    return contents + footer.ljust(40, b"\0") + (magic or bundle_writer.TABLE_MAGIC).to_bytes(8, "little")
+
+
+HEADER = (b"", message({1: 1}))
+GOOD = block([HEADER])
+BROKEN_TABLES = {
+    "magic": index_of(GOOD, magic=1),
+    "padding": index_of(GOOD, padding=b"\0\0\1"),
+    "metaindex": index_of(GOOD, metaindex=[(b"filter", b"")]),
+    "snappy": index_of(GOOD, compression=b"\1"),
+    "handle past the end": index_of(GOOD, handle=varint(10**6) + varint(len(GOOD))),
+    "handle of 70 bits": index_of(GOOD, handle=varint(2**70) + varint(len(GOOD))),
+    "handle too long": index_of(GOOD, handle=varint(0) + varint(len(GOOD)) + b"\0"),
+    "handle too short": index_of(GOOD, handle=varint(128)[:1]),
+    "block too long": index_of(GOOD, handle=varint(0) + varint(len(GOOD) + 1)),
+    "block of nothing": index_of(b""),
+    "no header": index_of(block([])),
+    "restart points": index_of(GOOD[:-4] + varint(100).ljust(4, b"\0")),
+    "shared of nothing": index_of(varint(1) + GOOD[1:]),
+    "key past the end": index_of(GOOD[:1] + varint(100) + GOOD[2:]),
+    "value past the end": index_of(GOOD[:2] + varint(100) + GOOD[3:]),
+    "key twice": index_of(block([HEADER, HEADER])),
+    "keys out of order": index_of(block([HEADER, (b"b", b""), (b"a", b"")])),
+    "key not UTF-8": index_of(block([HEADER, (b"\xff", b"")])),
+    "empty file": b"",
+    "zeros": bytes(1000),
+    "a web page": b"<html>" * 100,
+}
+
+
+def test_the_unbroken_table_is_fine():
+    assert checkpoint.parse_index(index_of(GOOD)) == (1, {})
+
+
+@pytest.mark.parametrize("table", BROKEN_TABLES.values(), ids=BROKEN_TABLES)
+def test_every_broken_field_of_the_table_is_found(tmp_path, table):
+    (tmp_path / "x.index").write_bytes(table)
+    with pytest.raises(CheckpointError, match=r"x\.index: "):
+        read_tf_checkpoint(tmp_path / "x")
+
+
+@pytest.mark.parametrize(  # RFC 3720, appendix B.4
+    ("data", "crc"),
+    [
+        (bytes(32), 0x8A9136AA),
+        (b"\xff" * 32, 0x62A8AB43),
+        (bytes(range(32)), 0x46DD794E),
+        (bytes(range(31, -1, -1)), 0x113FDB5C),
+        (b"123456789", 0xE3069283),
+    ],
+)
+def test_crc32c_of_the_standard(data, crc):
+    assert checkpoint.crc32c(data) == crc
+
+
+@given(st.binary())
+def test_crc32c_of_anything(data):
+    assert checkpoint.crc32c(data) == google_crc32c.value(data)

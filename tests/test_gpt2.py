@@ -1,0 +1,351 @@
+"""The forward pass against transformers, against plain loops, and against what must hold for any GPT-2."""
+
+import ast
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import gpt2
+import gpt2_pico
+from utils import MODELS_DIR, load_encoder_hparams_and_params, missing_files
+
+ROOT = Path(__file__).parent.parent
+BOTH = pytest.mark.parametrize("module", [gpt2, gpt2_pico], ids=["gpt2", "gpt2_pico"])
+
+
+@pytest.fixture(scope="module")
+def reference():
+    """What transformers says of 20 prompts: see data/make_demo_logits.py."""
+    with np.load(Path(__file__).parent / "data" / "demo_logits.npz") as arrays:
+        reference = dict(arrays)
+    reference["prompts"] = np.split(reference["ids"], np.cumsum(reference["lengths"])[:-1])
+    return reference
+
+
+def small_model(seed=0, n_vocab=50, n_ctx=24, n_embd=12, n_layer=3, std=0.3):
+    """Random parameters, large enough for every part of the model to matter."""
+    rng = np.random.default_rng(seed)
+
+    def normal(*shape):
+        return (rng.standard_normal(shape) * std).astype(np.float32)
+
+    def norm():
+        return {"g": 1 + normal(n_embd), "b": normal(n_embd)}
+
+    def linear(n_in, n_out):
+        return {"w": normal(n_in, n_out), "b": normal(n_out)}
+
+    return {
+        "wte": normal(n_vocab, n_embd),
+        "wpe": normal(n_ctx, n_embd),
+        "ln_f": norm(),
+        "blocks": [
+            {
+                "ln_1": norm(),
+                "attn": {"c_attn": linear(n_embd, 3 * n_embd), "c_proj": linear(n_embd, n_embd)},
+                "ln_2": norm(),
+                "mlp": {"c_fc": linear(n_embd, 4 * n_embd), "c_proj": linear(4 * n_embd, n_embd)},
+            }
+            for _ in range(n_layer)
+        ],
+    }
+
+
+# Against transformers.
+
+
+@BOTH
+def test_logits_are_those_of_transformers(module, demo, reference):
+    _, hparams, params = demo
+    logits = [module.gpt2(ids, **params, n_head=hparams["n_head"]) for ids in reference["prompts"]]
+    every = np.concatenate(logits)
+    logsumexp = np.log(np.sum(np.exp(every.astype(np.float64)), axis=-1))
+    assert np.abs(every[:, reference["columns"]] - reference["column_logits"]).max() <= 1e-4
+    assert np.abs(logsumexp - reference["logsumexp"]).max() <= 1e-4
+    assert np.abs(np.stack([rows[-1] for rows in logits]) - reference["last_logits"]).max() <= 1e-4
+
+
+def test_prompts_of_the_reference_are_many_and_of_all_lengths(reference):
+    assert len(reference["prompts"]) == 20
+    assert reference["lengths"].min() == 1
+    assert reference["lengths"].max() == 256
+
+
+@BOTH
+def test_a_batch_gives_the_logits_of_its_rows(module, demo, reference):
+    _, hparams, params = demo
+    rows = [n for n, length in enumerate(reference["lengths"]) if length == 64]
+    batch = [reference["prompts"][row].tolist() for row in rows]
+    assert len(batch) >= 3
+    logits = module.gpt2(batch, **params, n_head=hparams["n_head"])
+    assert logits.shape == (len(batch), 64, hparams["n_vocab"])
+    assert np.abs(logits[:, -1] - reference["last_logits"][rows]).max() <= 1e-4
+
+
+def test_pico_is_the_same_model(demo, reference):
+    _, hparams, params = demo
+    batch = np.random.default_rng(0).integers(hparams["n_vocab"], size=(3, 50))
+    for ids in [*reference["prompts"], batch]:
+        ours = gpt2.gpt2(ids, **params, n_head=hparams["n_head"])
+        pico = gpt2_pico.gpt2(ids, **params, n_head=hparams["n_head"])
+        assert np.abs(ours - pico).max() <= 1e-5
+
+
+# Against plain loops, in Python's own floats.
+
+
+def loop_layer_norm(values, g, b):
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / len(values)
+    return [
+        gain * (value - mean) / math.sqrt(variance + 1e-5) + shift
+        for value, gain, shift in zip(values, g, b, strict=True)
+    ]
+
+
+def loop_linear(values, w, b):
+    return [sum(values[i] * float(w[i, j]) for i in range(len(values))) + float(b[j]) for j in range(len(b))]
+
+
+def loop_gelu(value):
+    return 0.5 * value * (1 + math.tanh(math.sqrt(2 / math.pi) * (value + 0.044715 * value**3)))
+
+
+def loop_gpt2(ids, wte, wpe, blocks, ln_f, n_head):
+    """GPT-2 one number at a time: what the arrays of gpt2.py must come to."""
+    n_embd = wte.shape[1]
+    head_dim = n_embd // n_head
+    x = [[float(wte[id, i]) + float(wpe[n, i]) for i in range(n_embd)] for n, id in enumerate(ids)]
+    for block in blocks:
+        qkv = [loop_linear(loop_layer_norm(row, **block["ln_1"]), **block["attn"]["c_attn"]) for row in x]
+        for query in range(len(ids)):
+            gathered = []
+            for head in range(n_head):
+                start = head * head_dim
+                q, k, v = (range(n + start, n + start + head_dim) for n in (0, n_embd, 2 * n_embd))
+                scores = [
+                    sum(qkv[query][i] * qkv[key][j] for i, j in zip(q, k, strict=True)) / math.sqrt(head_dim)
+                    for key in range(query + 1)
+                ]
+                weights = [math.exp(score) for score in scores]
+                for j in v:
+                    total = sum(weight * qkv[key][j] for key, weight in enumerate(weights))
+                    gathered.append(total / sum(weights))
+            for i, value in enumerate(loop_linear(gathered, **block["attn"]["c_proj"])):
+                x[query][i] += value
+        for row in x:
+            hidden = loop_linear(loop_layer_norm(row, **block["ln_2"]), **block["mlp"]["c_fc"])
+            for i, value in enumerate(loop_linear([loop_gelu(h) for h in hidden], **block["mlp"]["c_proj"])):
+                row[i] += value
+    x = [loop_layer_norm(row, **ln_f) for row in x]
+    return [[sum(row[i] * float(token[i]) for i in range(n_embd)) for token in wte] for row in x]
+
+
+@BOTH
+@pytest.mark.parametrize("n_head", [1, 2, 3, 12])
+def test_arrays_come_to_what_loops_come_to(module, n_head):
+    params = small_model(seed=n_head)
+    ids = [3, 1, 4, 1, 5, 9, 2, 6]
+    expected = np.array(loop_gpt2(ids, **params, n_head=n_head))
+    assert np.abs(expected).max() > 1
+    np.testing.assert_allclose(module.gpt2(ids, **params, n_head=n_head), expected, atol=1e-5)
+
+
+# What must hold for any GPT-2.
+
+
+@BOTH
+@given(seed=st.integers(0, 1000), n_seq=st.integers(2, 24), data=st.data())
+def test_the_future_does_not_change_the_past(module, seed, n_seq, data):
+    params = small_model(seed % 5)
+    ids = np.random.default_rng(seed).integers(50, size=n_seq)
+    changed = data.draw(st.integers(1, n_seq - 1))
+    other = ids.copy()
+    other[changed] = (other[changed] + 1) % 50
+    before = module.gpt2(ids, **params, n_head=3)
+    after = module.gpt2(other, **params, n_head=3)
+    np.testing.assert_allclose(after[:changed], before[:changed], atol=1e-6)
+    assert np.abs(after[changed:] - before[changed:]).max(axis=-1).min() > 1e-6
+
+
+@given(seed=st.integers(0, 1000), n_seq=st.integers(1, 24), logits_to_keep=st.integers(1, 24))
+def test_logits_to_keep_are_the_last(seed, n_seq, logits_to_keep):
+    params = small_model(seed % 5)
+    ids = np.random.default_rng(seed).integers(50, size=(2, n_seq))
+    everything = gpt2.gpt2(ids, **params, n_head=3)
+    kept = gpt2.gpt2(ids, **params, n_head=3, logits_to_keep=logits_to_keep)
+    assert kept.shape == (2, min(n_seq, logits_to_keep), 50)
+    np.testing.assert_allclose(kept, everything[:, -logits_to_keep:], atol=1e-5)
+
+
+class Float32(np.ndarray):
+    """An array that fails as soon as any array computed from it is not float32 (or, as a mask is, bool)."""
+
+    def __array_finalize__(self, obj):
+        assert self.dtype in (np.float32, np.bool_), self.dtype
+
+
+def guarded(tree):
+    if isinstance(tree, dict):
+        return {name: guarded(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return [guarded(value) for value in tree]
+    return tree.view(Float32)
+
+
+def test_the_guard_against_float64_sees_one():
+    with pytest.raises(AssertionError, match="float64"):
+        np.ones(3, np.float32).view(Float32) * np.ones(3)
+
+
+@BOTH
+@pytest.mark.parametrize("inputs", [[1, 2, 3], [[1, 2, 3], [4, 5, 6]]], ids=["one", "batch"])
+def test_every_array_stays_float32(module, inputs):
+    logits = module.gpt2(inputs, **guarded(small_model()), n_head=3)
+    assert isinstance(logits, Float32)
+    assert logits.dtype == np.float32
+
+
+@BOTH
+@pytest.mark.parametrize("n_seq", [1, 24])
+def test_one_token_and_a_full_context_fit(module, n_seq):
+    assert module.gpt2([7] * n_seq, **small_model(), n_head=3).shape == (n_seq, 50)
+
+
+@BOTH
+def test_one_token_more_than_the_context_is_an_error(module):
+    with pytest.raises(ValueError, match=r"25.*24"):
+        module.gpt2([7] * 25, **small_model(), n_head=3)
+
+
+# generate.
+
+
+def test_generate_takes_the_likeliest_token_each_time():
+    params, ids = small_model(), [1, 2, 3]
+    for id in gpt2.generate([1, 2, 3], params, 3, 10):
+        logits = loop_gpt2(ids, **params, n_head=3)[-1]
+        assert id == logits.index(max(logits))
+        ids.append(id)
+    assert len(ids) == 13
+
+
+def test_generate_leaves_the_list_of_its_caller_alone():
+    inputs = [1, 2, 3]
+    assert len(list(gpt2.generate(inputs, small_model(), 3, 5))) == 5
+    assert inputs == [1, 2, 3]
+
+
+def test_generate_yields_each_id_as_soon_as_it_is_known():
+    ids = gpt2.generate([1, 2, 3], small_model(n_ctx=1000), 3, 900)
+    first = [next(ids), next(ids)]
+    assert first == list(gpt2.generate([1, 2, 3], small_model(n_ctx=1000), 3, 2))
+
+
+@pytest.mark.parametrize("inputs", [[1, 2, 3], (1, 2, 3), np.array([1, 2, 3])])
+def test_generate_takes_lists_tuples_and_arrays(inputs):
+    ids = list(gpt2.generate(inputs, small_model(), 3, 5))
+    assert ids == list(gpt2.generate([1, 2, 3], small_model(), 3, 5))
+    assert all(type(id) is int for id in ids)
+
+
+def test_generate_fills_the_context_exactly():
+    assert len(list(gpt2.generate([1] * 4, small_model(), 3, 20))) == 20
+    with pytest.raises(ValueError, match="4 tokens and 21 new ones are more than the 24"):
+        next(gpt2.generate([1] * 4, small_model(), 3, 21))
+
+
+@pytest.mark.parametrize("inputs", [[], [50], [-1], [1, 2, 1000]])
+def test_generate_refuses_a_prompt_that_is_none(inputs):
+    with pytest.raises(ValueError, match="ids from 0 to 49"):
+        next(gpt2.generate(inputs, small_model(), 3, 1))
+
+
+# The published outputs of the real model, where it is.
+
+
+@pytest.fixture(scope="module")
+def gpt2_124M():
+    if missing_files(MODELS_DIR / "124M"):
+        pytest.skip("models/124M is not here: python gpt2.py --model_size=124M downloads it")
+    return load_encoder_hparams_and_params("124M")
+
+
+def test_published_text_of_124M(gpt2_124M):
+    encoder, hparams, params = gpt2_124M
+    ids = encoder.encode("Alan Turing theorized that computers would one day become")
+    text = encoder.decode(list(gpt2.generate(ids, params, hparams["n_head"], 40)))
+    assert text == (
+        " the most powerful machines on the planet.\n\nThe computer is a machine that can perform complex "
+        "calculations, and it can perform these calculations in a way that is very similar to the human brain.\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "continuation"),
+    [
+        ("Hello, my dog is a little", " bit of a mess. I'm not sure if he's going"),
+        ("Today, I", "'m going to be doing a lot of research on this. I"),
+    ],
+)
+def test_published_continuations_of_124M(gpt2_124M, prompt, continuation):
+    encoder, hparams, params = gpt2_124M
+    n_tokens = len(encoder.encode(continuation))
+    ids = gpt2.generate(encoder.encode(prompt), params, hparams["n_head"], n_tokens)
+    assert encoder.decode(list(ids)) == continuation
+
+
+# " was found in a field near the intersection of West and West Streets"
+GOES_ON = [373, 1043, 287, 257, 2214, 1474, 262, 16246, 286, 2688, 290, 2688, 27262]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "continuation"),
+    [
+        ([464, 3290], [*GOES_ON, 13, 198, 198, 464, 3290]),
+        ([100, 200, 300], ([84, 12, 75] * 6)[:17]),
+    ],
+)
+def test_published_ids_of_124M(gpt2_124M, inputs, continuation):
+    _, hparams, params = gpt2_124M
+    assert list(gpt2.generate(inputs, params, hparams["n_head"], len(continuation))) == continuation
+
+
+# The files themselves.
+
+
+def lines_of_forward_pass(path):
+    """From `def gelu` to the end of `gpt2`, without blank lines, comment lines and docstrings."""
+    source = path.read_text(encoding="utf-8")
+    functions = {node.name: node for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    docstrings = {
+        line
+        for function in functions.values()
+        if ast.get_docstring(function)
+        for line in range(function.body[0].lineno, function.body[0].end_lineno + 1)
+    }
+    lines = source.splitlines()
+    first, last = functions["gelu"].lineno, functions["gpt2"].end_lineno
+    code = [n for n in range(first, last + 1) if n not in docstrings and lines[n - 1].strip()]
+    return sum(not lines[n - 1].strip().startswith("#") for n in code)
+
+
+def test_the_forward_pass_is_short():
+    assert lines_of_forward_pass(ROOT / "gpt2.py") <= 40
+    assert lines_of_forward_pass(ROOT / "gpt2_pico.py") <= 30
+    assert len((ROOT / "gpt2_pico.py").read_text(encoding="utf-8").splitlines()) <= 60
+
+
+@pytest.mark.parametrize("module", ["gpt2", "gpt2_pico"])
+def test_import_needs_numpy_alone(module):
+    code = f"import sys, numpy; before = set(sys.modules); import {module}; print(set(sys.modules) - before)"
+    result = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.strip() == f"{{'{module}'}}"
