@@ -7,7 +7,6 @@ import google_crc32c
 import numpy as np
 
 # NumPy has no bfloat16: its bits travel as uint16.
-# uint16 stands for bfloat16, which NumPy does not have.
 DTYPES = {"float32": 1, "float64": 2, "int32": 3, "int64": 9, "uint16": 14, "float16": 19}
 TABLE_MAGIC = 0xDB4775248B80FB57
 
@@ -15,8 +14,8 @@ TABLE_MAGIC = 0xDB4775248B80FB57
 def write_bundle(prefix, tensors, n_shards=1, block_size=2**18, header=None, entries=None):
     """Write {name: array} to PREFIX.index and PREFIX.data-*.
 
-    `header` and `entries` ({name: {...}}) replace fields of the protocol buffers, by number: that is how a test
-    breaks them. A value is an int, bytes, or a list of them for a field that occurs several times.
+    `header` and `entries` ({name: {...}}) replace fields of the protocol buffers, by number: that is how a
+    test breaks them. A value is as `message` takes it.
     """
     shards = [bytearray() for _ in range(n_shards)]
     records = {b"": message({1: n_shards, 3: message({1: 1})} | (header or {}))}

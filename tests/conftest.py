@@ -1,10 +1,21 @@
-"""What the tests share: the demo model, and NumPy set to complain."""
+"""What the tests share: NumPy set to complain, the demo model, servers good and bad, and the command line."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from utils import load_encoder_hparams_and_params
+from utils import DEMO_DIR, load_encoder_hparams_and_params
+
+ROOT = Path(__file__).parent.parent
 
 # A time limit for one example would fail on a slow machine.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,3 +33,139 @@ def numpy_raises():
 def demo():
     """The bundled model: encoder, hparams, params."""
     return load_encoder_hparams_and_params("demo")
+
+
+# Networks.
+
+
+@pytest.fixture
+def dead_address():
+    """An address on this machine where nothing listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.fixture
+def silent_listener():
+    """A socket that takes connections and never answers."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        listener.settimeout(60)
+        yield listener
+
+
+class ModelServer(ThreadingHTTPServer):
+    """Plays OpenAI's server: /<any size>/<file> is the demo model's file. `faults` says which fail how.
+
+    "missing": 404. "cut": half of the body. "hang": half of the body, then nothing for a long while.
+    "trickle": a header that never ends, byte by byte.
+    """
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), ModelHandler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        self.faults = {}
+        self.fetched = []  # files
+        self.closing = threading.Event()
+        self.hanging = threading.Event()
+
+
+class ModelHandler(BaseHTTPRequestHandler):
+    def do_HEAD(self):
+        self.respond(with_body=False)
+
+    def do_GET(self):
+        self.respond(with_body=True)
+
+    def respond(self, with_body):
+        file = self.path.split("/")[-1]
+        fault = self.server.faults.get(file)
+        if fault == "trickle":
+            self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Long: ")
+            while not self.server.closing.wait(0.05):
+                self.wfile.write(b"x")
+            return
+        if fault == "missing":
+            self.send_error(404)
+            return
+        body = (DEMO_DIR / file).read_bytes()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if with_body:
+            self.server.fetched.append(file)
+            self.wfile.write(body[: len(body) // 2] if fault else body)
+            if fault == "hang":
+                self.wfile.flush()
+                self.server.hanging.set()
+                self.server.closing.wait(60)
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ModelServer() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.closing.set()
+        server.shutdown()
+
+
+# The command line.
+
+
+@pytest.fixture
+def start(dead_address, tmp_path):
+    """start(*arguments): `python gpt2.py` with them, from another folder and without network, as a Popen."""
+    running = []
+
+    def start(*arguments, script="gpt2.py", code=None, proxy=dead_address, stdout=subprocess.PIPE, **changes):
+        what = ["-c", code] if code else [str(ROOT / script)]
+        env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        env.update(HTTP_PROXY=proxy, HTTPS_PROXY=proxy, PYTHONIOENCODING="utf-8", PYTHONPATH=str(ROOT))
+        env.update(changes)
+        process = subprocess.Popen(
+            [sys.executable, *what, *arguments],
+            cwd=tmp_path,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="surrogateescape",
+        )
+        running.append(process)
+        return process
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def run(start):
+    """run(*arguments): the same, to its end -> (exit status, stdout, stderr)."""
+
+    def run(*arguments, **keywords):
+        process = start(*arguments, **keywords)
+        stdout, stderr = process.communicate(timeout=120)
+        return process.returncode, stdout, stderr
+
+    return run
+
+
+def wait_until(condition):
+    """Return when condition() holds; fail if it does not within a minute."""
+    for _ in range(1200):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")

@@ -283,7 +283,8 @@ def test_published_text_of_124M(gpt2_124M):
     text = encoder.decode(list(gpt2.generate(ids, params, hparams["n_head"], 40)))
     assert text == (
         " the most powerful machines on the planet.\n\nThe computer is a machine that can perform complex "
-        "calculations, and it can perform these calculations in a way that is very similar to the human brain.\n"
+        "calculations, and it can perform these calculations in a way that is very similar to the human "
+        "brain.\n"
     )
 
 

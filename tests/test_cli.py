@@ -1,0 +1,264 @@
+"""The command line in real processes: what is written to stdout and stderr, and the exit status."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from conftest import wait_until
+
+import gpt2
+from utils import MODELS_DIR
+
+PROMPT = "Once upon a time"
+DEMO = "--model_size=demo"
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and devices of POSIX")
+
+
+@pytest.fixture(scope="session")
+def expected(demo):
+    """expected(prompt, n): the text that the demo model goes on with, computed in this process."""
+    encoder, hparams, params = demo
+
+    def expected(prompt, n_tokens_to_generate=40):
+        ids = gpt2.generate(encoder.encode(prompt), params, hparams["n_head"], n_tokens_to_generate)
+        return encoder.decode(list(ids)) + "\n"
+
+    return expected
+
+
+def is_one_line(stderr):
+    return stderr.endswith("\n") and stderr.count("\n") == 1 and "Traceback" not in stderr
+
+
+# What goes well.
+
+
+@pytest.mark.parametrize("script", ["gpt2.py", "gpt2_pico.py"])
+def test_the_text_and_nothing_else_goes_to_stdout(run, expected, script):
+    assert run(PROMPT, DEMO, script=script) == (0, expected(PROMPT), "")
+
+
+@pytest.mark.parametrize("script", ["gpt2.py", "gpt2_pico.py"])
+def test_without_network_the_demo_answers_with_one_notice(run, expected, tmp_path, script):
+    status, stdout, stderr = run(PROMPT, f"--models_dir={tmp_path}", script=script)
+    assert status == 0
+    assert stdout == expected(PROMPT)
+    assert is_one_line(stderr)
+    assert "demo" in stderr
+    assert "--model_size=124M" in stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_says_nothing_is_given_up(run, expected, tmp_path, silent_listener):
+    proxy = f"http://127.0.0.1:{silent_listener.getsockname()[1]}"
+    status, stdout, stderr = run(PROMPT, f"--models_dir={tmp_path}", proxy=proxy)
+    assert (status, stdout) == (0, expected(PROMPT))
+    assert is_one_line(stderr)
+    assert "does not answer" in stderr
+
+
+ODD_PROMPTS = [
+    "42",
+    "-5",
+    "1,2",
+    "1e3",
+    "0x10",
+    "True",
+    "None",
+    "[1]",
+    "{'a': 1}",
+    "(",
+    "'quoted'",
+    '"',
+    "--dash",
+    "--dash=1",
+    "--no",
+    "-",
+    "-x",
+    "---",
+    "# no comment",
+    "a=b",
+    "back\\slash \\n",
+    "two\nlines",
+    " ",
+    "\t",
+    "naïve café 你好 🙂",
+    "$HOME %PATH% `x`",
+    "<|endoftext|>",
+    "separator",
+]
+
+
+@pytest.mark.parametrize("prompt", ODD_PROMPTS)
+def test_the_prompt_arrives_as_it_was_typed(run, expected, prompt):
+    assert run(prompt, DEMO, "--n_tokens_to_generate=4") == (0, expected(prompt, 4), "")
+
+
+@pytest.mark.parametrize("prompt", ["--help", "-h", "--model_size=x", "--", "--prompt"])
+def test_after_two_dashes_anything_is_the_prompt(run, expected, prompt):
+    assert run(DEMO, "--n_tokens_to_generate=4", "--", prompt) == (0, expected(prompt, 4), "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [PROMPT, "--n_tokens_to_generate=4"],
+        ["--n_tokens_to_generate=4", PROMPT],
+        ["--n_tokens_to_generate", "4", PROMPT],
+        ["--n-tokens-to-generate=4", PROMPT],
+        ["-n=4", PROMPT],
+        [PROMPT, "-n", "4"],
+        [f"--prompt={PROMPT}", "-n", "4"],
+        ["--prompt", PROMPT, "-n", "4"],
+    ],
+)
+def test_flags_may_be_written_in_each_of_the_usual_ways(run, expected, arguments):
+    assert run(DEMO, *arguments) == (0, expected(PROMPT, 4), "")
+
+
+def test_a_model_of_one_s_own_folder(run, expected):
+    assert run(PROMPT, f"--model_size={MODELS_DIR / 'demo'}") == (0, expected(PROMPT), "")
+
+
+def test_help_names_every_flag(run):
+    status, stdout, stderr = run("--help")
+    assert status == 0
+    for flag in ("PROMPT", "--n_tokens_to_generate", "--model_size", "--models_dir"):
+        assert flag in stdout + stderr
+    assert "FIRE" not in stdout + stderr
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16"])
+def test_characters_that_stdout_does_not_have_do_no_harm(start, encoding):
+    code = "from cli import run; run(lambda prompt: print(prompt))"
+    process = start("café 你好", code=code, PYTHONIOENCODING=encoding)
+    process.stdout.reconfigure(encoding=encoding)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    assert stdout == "café 你好".encode(encoding, "replace").decode(encoding) + "\n"
+
+
+@posix
+def test_a_platform_whose_own_encoding_is_ascii(run, expected):
+    variables = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    assert run(PROMPT, DEMO, **variables) == (0, expected(PROMPT), "")
+
+
+# What goes wrong.
+
+
+def fails(result, status, *words):
+    got, stdout, stderr = result
+    assert got == status
+    assert stdout == ""
+    assert is_one_line(stderr)
+    assert stderr.startswith("gpt2")
+    for word in words:
+        assert word in stderr
+
+
+@pytest.mark.parametrize("script", ["gpt2.py", "gpt2_pico.py"])
+@pytest.mark.parametrize("size", ["124M", "355M", "774M", "1558M"])
+def test_without_network_a_size_that_was_asked_for_is_an_error(run, tmp_path, script, size):
+    result = run(f"--model_size={size}", "x", f"--models_dir={tmp_path}", script=script)
+    fails(result, 1, size, "cannot be downloaded", "openaipublic.blob.core.windows.net", "run again")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_network_no_folder_is_left_beside_the_code(run):
+    before = sorted(MODELS_DIR.iterdir())
+    if MODELS_DIR / "1558M" in before:
+        pytest.skip("1558M is here: there is nothing to download")
+    fails(run("--model_size=1558M", "x"), 1, "1558M")
+    assert sorted(MODELS_DIR.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["give a prompt", "--help"]),
+        ([""], ["the prompt is empty"]),
+        (["--prompt="], ["the prompt is empty"]),
+        (["--prompt"], ["--prompt needs a value"]),
+        (["Once", "upon"], ["2 prompts", "quotes"]),
+        (["x", "--prompt=y"], ["2 prompts"]),
+        (["x", "--modle_size=demo"], ["no flag --modle_size=demo", "--help"]),
+        (["--modle_size", "demo", "x"], ["no flag --modle_size", "--help"]),
+        (["x", "--model_size=125M"], ["no model '125M'", "124M, 355M, 774M, 1558M, demo"]),
+        (["x", "--model_size="], ["no model ''"]),
+        (["x", "--model_size=no/such/folder"], ["no model 'no/such/folder'"]),
+        (["x", "--model_size"], ["--model_size needs a value"]),
+        (["x", "--n_tokens_to_generate=0"], ["--n_tokens_to_generate", "'0'"]),
+        (["x", "--n_tokens_to_generate=-1"], ["'-1'"]),
+        (["x", "--n_tokens_to_generate=1.5"], ["'1.5'"]),
+        (["x", "--n_tokens_to_generate=many"], ["'many'"]),
+        (["x", "--n_tokens_to_generate="], ["''"]),
+        (["x", DEMO, "--n_tokens_to_generate=256"], ["256", "n_tokens_to_generate"]),
+        (["x" * 3000, DEMO], ["256"]),
+    ],
+)
+def test_a_bad_argument_is_said_in_one_line(run, arguments, words):
+    fails(run(*arguments), 2, *words)
+
+
+@posix
+def test_a_prompt_that_is_no_text(run):
+    fails(run(os.fsdecode(b"caf\xe9"), DEMO), 2, "lone surrogate")
+
+
+def test_a_folder_without_a_model(run, tmp_path):
+    fails(run("x", f"--model_size={tmp_path}"), 1, str(tmp_path), "encoder.json")
+
+
+def test_a_damaged_model(run, tmp_path):
+    for path in (MODELS_DIR / "demo").iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes()[:1000])
+    fails(run("x", f"--model_size={tmp_path}"), 1, "encoder.json")
+    (tmp_path / "encoder.json").write_bytes((MODELS_DIR / "demo" / "encoder.json").read_bytes())
+    (tmp_path / "vocab.bpe").write_bytes((MODELS_DIR / "demo" / "vocab.bpe").read_bytes())
+    fails(run("x", f"--model_size={tmp_path}"), 1, "model.ckpt.index")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
+def test_a_disk_without_room_for_the_text(start):
+    with open("/dev/full", "w") as full:
+        process = start(PROMPT, DEMO, stdout=full)
+        _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert is_one_line(stderr)
+    assert "No space left" in stderr
+
+
+@posix
+def test_a_reader_that_has_gone_away(start):
+    process = start(PROMPT, DEMO)
+    process.stdout.close()
+    assert process.wait(timeout=60) == 1
+    assert is_one_line(process.stderr.read())
+
+
+@posix
+def test_ctrl_c_while_it_waits_for_the_network(start, tmp_path, silent_listener):
+    proxy = f"http://127.0.0.1:{silent_listener.getsockname()[1]}"
+    process = start(PROMPT, f"--models_dir={tmp_path}", proxy=proxy)
+    connection, _ = silent_listener.accept()  # now it waits
+    with connection:
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=60) == ("", "")
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
+
+
+@posix
+def test_ctrl_c_in_a_download(start, tmp_path, server):
+    server.faults["vocab.bpe"] = "hang"
+    code = f"import cli, gpt2, utils; utils.MODELS_URL = {server.url!r}; cli.run(gpt2.main)"
+    process = start(PROMPT, f"--models_dir={tmp_path}", code=code, NO_PROXY="127.0.0.1")
+    assert server.hanging.wait(60)
+    wait_until(lambda: list(tmp_path.glob("124M/vocab.bpe.*.part")))
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stdout) == (130, "")
+    assert "Traceback" not in stderr
+    assert sorted(path.name for path in (tmp_path / "124M").iterdir()) == ["encoder.json", "hparams.json"]
