@@ -1,6 +1,7 @@
 """What the tests share: NumPy set to complain, the demo model, servers good and bad, and the command line."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -16,6 +17,9 @@ from hypothesis import HealthCheck, settings
 from utils import DEMO_DIR, load_encoder_hparams_and_params
 
 ROOT = Path(__file__).parent.parent
+
+# A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A time limit for one example would fail on a slow machine.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
