@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -75,7 +74,6 @@ class ModelServer(ThreadingHTTPServer):
         self.faults = {}
         self.fetched = []  # files
         self.closing = threading.Event()
-        self.hanging = threading.Event()
 
 
 class ModelHandler(BaseHTTPRequestHandler):
@@ -105,7 +103,6 @@ class ModelHandler(BaseHTTPRequestHandler):
             self.wfile.write(body[: len(body) // 2] if fault else body)
             if fault == "hang":
                 self.wfile.flush()
-                self.server.hanging.set()
                 self.server.closing.wait(60)
 
     def log_message(self, *args):
@@ -164,12 +161,3 @@ def run(start):
         return process.returncode, stdout, stderr
 
     return run
-
-
-def wait_until(condition):
-    """Return when condition() holds; fail if it does not within a minute."""
-    for _ in range(1200):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not happen")
