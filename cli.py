@@ -15,6 +15,8 @@ def run(main):
     The exit status is 0 if all went well, 2 for a bad argument (ValueError), 1 for what the world did
     (OSError, MemoryError, and CheckpointError, which is a damaged file), and 130 after Ctrl-C.
     """
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # Python has None for a closed one
+    sys.stderr = sys.stderr or open(os.devnull, "w")
     sys.stdout.reconfigure(errors="replace")  # not every terminal can show every character
     program = os.path.basename(sys.argv[0])
     try:

@@ -117,7 +117,7 @@ def get_encoder(model_name, models_dir):
     encoder_path, merges_path = folder / "encoder.json", folder / "vocab.bpe"
     try:
         encoder = json.loads(encoder_path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{encoder_path}: {error}") from None
     if not isinstance(encoder, dict) or not all(type(id) is int for id in encoder.values()):
         raise ValueError(f"{encoder_path}: it is not an object of tokens and their ids")

@@ -140,7 +140,7 @@ def main(prompt, n_tokens_to_generate=40, model_size=None, models_dir=None):
     encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir)
     ids = generate(encoder.encode(prompt), params, hparams["n_head"], n_tokens_to_generate)
     bar = tqdm(ids, "generating", n_tokens_to_generate, unit="token", delay=2, leave=False, disable=None)
-    print(encoder.decode(list(bar)))
+    print(encoder.decode(bar))
 
 
 if __name__ == "__main__":

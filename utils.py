@@ -190,7 +190,7 @@ def load_hparams(path):
     """Read and check hparams.json."""
     try:
         hparams = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: {error}") from None
     if not isinstance(hparams, dict):
         raise CheckpointError(f"{path}: it is not an object of names and values")

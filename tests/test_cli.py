@@ -5,6 +5,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
 import gpt2
 from utils import MODELS_DIR
@@ -194,6 +195,7 @@ def test_without_network_no_folder_is_left_beside_the_code(run):
         (["x", "--n_tokens_to_generate=many"], ["'many'"]),
         (["x", "--n_tokens_to_generate="], ["''"]),
         (["x", DEMO, "--n_tokens_to_generate=256"], ["256", "n_tokens_to_generate"]),
+        (["x", DEMO, "--n_tokens_to_generate=99999999999999999999"], ["256", "n_tokens_to_generate"]),
         (["x" * 3000, DEMO], ["256"]),
     ],
 )
@@ -235,6 +237,16 @@ def test_a_reader_that_has_gone_away(start):
     process.stdout.close()
     assert process.wait(timeout=60) == 1
     assert is_one_line(process.stderr.read())
+
+
+@posix
+@pytest.mark.parametrize(("closed", "status"), [(1, 0), (2, 2)])
+def test_a_stdout_or_stderr_that_is_closed(run, closed, status):
+    """As `>&-` or `2>&-` in a shell: nothing is said there, and nothing on the other one in its stead."""
+    size = "demo" if status == 0 else "125M"
+    code = f"import os, sys; os.close({closed}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    arguments = (str(ROOT / "gpt2.py"), PROMPT, f"--model_size={size}")
+    assert run(*arguments, code=code) == (status, "", "")
 
 
 @posix

@@ -160,6 +160,7 @@ def test_merges_apply_by_rank_and_from_the_left():
         ("encoder.json", b"", "encoder.json: "),
         ("encoder.json", b"<html>", "encoder.json: "),
         ("encoder.json", b"\xff\xfe", "encoder.json: "),
+        ("encoder.json", b"[" * 100_000, "encoder.json: "),
         ("encoder.json", b"[]", "encoder.json: it is not an object"),
         ("encoder.json", b'{"a": "b"}', "encoder.json: it is not an object"),
         ("encoder.json", b'{"a": 1}', "encoder.json has no id"),

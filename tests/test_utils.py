@@ -246,6 +246,7 @@ GOOD = {"n_vocab": 4096, "n_ctx": 256, "n_embd": 256, "n_head": 4, "n_layer": 6}
     [
         ("", r"hparams\.json: "),
         ("<html>", r"hparams\.json: "),
+        ("[" * 100_000, r"hparams\.json: "),
         ("[1, 2]", "not an object"),
         (json.dumps({}), "n_vocab is not a whole number"),
         (json.dumps({**GOOD, "n_head": 0}), "n_head is not a whole number"),
