@@ -25,6 +25,7 @@ import numpy as np
 FOOTER_SIZE = 48
 TABLE_MAGIC = 0xDB4775248B80FB57
 BUNDLE_VERSION = 1
+MAX_RANK = 32  # NumPy 1's limit
 
 # How a field of a protocol buffer is stored: its "wire type".
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -67,6 +68,7 @@ def read_tf_checkpoint(prefix):
     Returns:
         {variable name: np.ndarray}, read-only. float32 (and integer) tensors are views of the mapped file,
         of which only the pages that are used are ever read; float16, bfloat16 and float64 become float32.
+        The index is checked against its checksums; the tensors have some too, which are not looked at.
 
     Raises:
         CheckpointError: a file is damaged or not understood. The message names the file and the fault.
@@ -159,8 +161,8 @@ def parse_entry(record, num_shards):
         raise CheckpointError(f"it lies in data file {entry['shard_id']}, but there are {num_shards}")
 
     shape = parse_proto(entry["shape"], TENSOR_SHAPE, repeated=("dim",))
-    if shape["unknown_rank"]:
-        raise CheckpointError("its shape is not known")
+    if shape["unknown_rank"] or len(shape["dim"]) > MAX_RANK:
+        raise CheckpointError(f"its shape is not known, or has more than {MAX_RANK} axes")
     entry["shape"] = tuple(parse_proto(dim, DIM)["size"] for dim in shape["dim"])
 
     name, dtype = DTYPES[entry["dtype"]]
@@ -218,7 +220,7 @@ def read_block(blocks, handle):
 
 
 def block_records(block):
-    """Yield the (key, value) pairs of a block. A key is stored without the start it shares with the last."""
+    """Yield the (key, value) pairs of a block. A key is stored without the prefix it shares with the last."""
     restart_count, _ = read_bytes(block, max(0, len(block) - 4), 4)
     end = len(block) - 4 - 4 * int.from_bytes(restart_count, "little")
     if end < 0:

@@ -26,14 +26,14 @@ def run(main):
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError, MemoryError) as error:
-        print(f"{program}: {error}".replace("\n", " "), file=sys.stderr)
+        print(f"{program}: {error or 'out of memory'}".replace("\n", " "), file=sys.stderr)
         sys.stdout = None  # one that cannot be written to would fail again when Python closes it
         is_bad_argument = isinstance(error, ValueError) and not isinstance(error, CheckpointError)
         sys.exit(2 if is_bad_argument else 1)
 
 
 def arguments_for_fire(typed, flags):
-    """Rewrite a command line so that fire takes each text as it was typed.
+    """Rewrite a command line so that fire passes each text on as it was typed.
 
     Left to itself fire reads 42 as a number, [1] as a list, --dash as a flag and - as a separator. So all
     values become Python literals, which fire reads back to what they were; and a word that is not a flag
@@ -54,7 +54,7 @@ def arguments_for_fire(typed, flags):
         if word == "--":
             prompts.extend(words)
         elif word in ("--help", "-h"):
-            return ["--help"]
+            return ["--", "--help"]
         elif flag is None:
             prompts.append(word)
         else:
@@ -81,7 +81,7 @@ def arguments_for_fire(typed, flags):
 
 
 def find_flag(word, flags):
-    """The flag that `word` names, --top_k or --top-k or (if it is the only one with a t) -t; else None."""
+    """The flag that `word` names: --model_size, --model-size, or -n if only one begins with n; else None."""
     if word.startswith("--"):
         name = word[2:].replace("-", "_")
         return name if name in flags else None

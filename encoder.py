@@ -26,11 +26,11 @@ class Encoder:
     """A byte-level BPE tokenizer.
 
     Args:
-        encoder: {token: id}. A token is written with one printable character a byte, see `bytes_to_unicode`.
+        encoder: {token: id}. A token is written as one printable character per byte: `bytes_to_unicode`.
         bpe_merges: pairs of tokens, the ones to be merged first come first.
 
     Raises:
-        ValueError: the two do not make a tokenizer: a byte or a merged pair is without an id, or the like.
+        ValueError: a byte or a merged pair has no id, or a token has a character that stands for no byte.
     """
 
     def __init__(self, encoder, bpe_merges):
@@ -43,10 +43,10 @@ class Encoder:
 
         missing = {*self.byte_encoder.values(), *map("".join, bpe_merges)} - encoder.keys()
         if missing:
-            raise ValueError(f"encoder.json has no id for {len(missing)} tokens, such as {min(missing)!r}")
+            raise ValueError(f"there is no id for {len(missing)} tokens, such as {min(missing)!r}")
         unknown = set("".join(encoder)) - self.byte_decoder.keys()
         if unknown:
-            raise ValueError(f"encoder.json has characters that stand for no byte, such as {min(unknown)!r}")
+            raise ValueError(f"tokens have characters that stand for no byte, such as {min(unknown)!r}")
 
     def encode(self, text):
         """Text -> list of ids. There are no special tokens: the text "<|endoftext|>" is spelt out.
@@ -58,11 +58,13 @@ class Encoder:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             bad = text[error.start]
-            raise ValueError(f"the text is not Unicode: lone surrogate {bad!r} at {error.start}") from None
+            raise ValueError(
+                f"the text is not valid Unicode: lone surrogate {bad!r} at {error.start}"
+            ) from None
         return [id for pretoken in PATTERN.findall(text) for id in self.bpe(pretoken)]
 
     def decode(self, ids):
-        """Ids -> text. Bytes that are no UTF-8, such as half a character, become U+FFFD.
+        """Ids -> text. Bytes that are not valid UTF-8, such as half a character, become U+FFFD.
 
         Raises:
             ValueError: an id is not in the vocabulary.
@@ -74,7 +76,7 @@ class Encoder:
         return bytes(self.byte_decoder[char] for char in chars).decode("utf-8", errors="replace")
 
     def bpe(self, pretoken):
-        """One pre-token -> its ids: of all neighbours the pair that ranks first is merged, and so on."""
+        """One pre-token -> its ids: merge the neighbouring pair of lowest rank, until no pair has one."""
         tokens = [self.byte_encoder[byte] for byte in pretoken.encode("utf-8")]
         while len(tokens) > 1:
             pair = min(itertools.pairwise(tokens), key=lambda pair: self.bpe_ranks.get(pair, math.inf))
@@ -124,9 +126,13 @@ def get_encoder(model_name, models_dir):
 
     try:
         lines = merges_path.read_text(encoding="utf-8").split("\n")
-        bpe_merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
-        if any(len(pair) != 2 for pair in bpe_merges):
-            raise ValueError("a line is not a pair of tokens")
-        return Encoder(encoder, bpe_merges)
     except ValueError as error:
         raise ValueError(f"{merges_path}: {error}") from None
+    bpe_merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+    if any(len(pair) != 2 for pair in bpe_merges):
+        raise ValueError(f"{merges_path}: a line is not a pair of tokens")
+
+    try:
+        return Encoder(encoder, bpe_merges)
+    except ValueError as error:
+        raise ValueError(f"{encoder_path} and {merges_path.name} do not fit: {error}") from None

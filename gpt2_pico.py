@@ -38,23 +38,23 @@ def transformer_block(x, mlp, attn, ln_1, ln_2, n_head):
 
 
 def gpt2(inputs, wte, wpe, blocks, ln_f, n_head):
-    x = wte[inputs] + wpe[: np.shape(inputs)[-1]]
+    x = wte[np.asarray(inputs)] + wpe[: np.shape(inputs)[-1]]
     for block in blocks:
         x = transformer_block(x, **block, n_head=n_head)
     return layer_norm(x, **ln_f) @ wte.T
 
 
-def main(prompt, n_tokens_to_generate=40, model_size=None, models_dir=None):
-    from utils import load_encoder_hparams_and_params
-
-    encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir)
-    ids = encoder.encode(prompt)
-    for _ in range(n_tokens_to_generate):
-        ids.append(int(np.argmax(gpt2(ids, **params, n_head=hparams["n_head"])[-1])))
-    print(encoder.decode(ids[-n_tokens_to_generate:]))
-
-
 if __name__ == "__main__":
     from cli import run
+    from utils import load_encoder_hparams_and_params
+
+    def main(prompt, n_tokens_to_generate=40, model_size=None, models_dir=None):
+        encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir)
+        ids = encoder.encode(prompt)
+        if len(ids) + n_tokens_to_generate > hparams["n_ctx"]:
+            raise ValueError(f"prompt and n_tokens_to_generate are more than {hparams['n_ctx']} tokens")
+        for _ in range(n_tokens_to_generate):
+            ids.append(int(np.argmax(gpt2(ids, **params, n_head=hparams["n_head"])[-1])))
+        print(encoder.decode(ids[-n_tokens_to_generate:]))
 
     run(main)

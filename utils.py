@@ -51,14 +51,21 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None):
         FileNotFoundError: the model, or one of its files, is not there and could not be downloaded.
         CheckpointError: one of its files is damaged, or they do not belong together.
     """
-    model_dir = find_model_dir(model_size, Path(models_dir or MODELS_DIR))
+    model_dir = find_model_dir(model_size, Path(os.path.expanduser(models_dir or MODELS_DIR)))
     hparams = load_hparams(model_dir / "hparams.json")
     try:
         encoder = get_encoder(model_dir.name, model_dir.parent)
     except ValueError as error:
         raise CheckpointError(error) from None
-    if set(encoder.decoder) != set(range(hparams["n_vocab"])):
-        raise CheckpointError(f"{model_dir}: encoder.json and hparams.json differ in n_vocab")
+    n_vocab = len(encoder.encoder)
+    if n_vocab != hparams["n_vocab"] or set(encoder.decoder) != set(range(n_vocab)):
+        raise CheckpointError(
+            f"{model_dir}: encoder.json does not have the ids 0 to n_vocab - 1 of hparams.json"
+        )
+    if n_vocab != 256 + len(encoder.bpe_ranks) + 1:  # the bytes, the merges, and <|endoftext|>
+        raise CheckpointError(
+            f"{model_dir}: vocab.bpe does not have the merges of encoder.json; it is cut short"
+        )
     params = load_gpt2_params_from_tf_ckpt(model_dir / "model.ckpt", hparams)
     return encoder, hparams, params
 
@@ -78,10 +85,10 @@ def find_model_dir(model_size, models_dir):
         return DEMO_DIR
     if model_size in MODEL_SIZES:
         return find_or_download(model_size, models_dir)
-    if not os.path.isdir(model_size):
+    folder = Path(os.path.expanduser(model_size))
+    if not model_size or not folder.is_dir():
         names = ", ".join((*MODEL_SIZES, "demo"))
         raise ValueError(f"there is no model {model_size!r}: give one of {names}, or the path of a folder")
-    folder = Path(model_size)
     missing = ", ".join(missing_files(folder))
     if missing:
         raise FileNotFoundError(f"the folder {folder} is not a model in OpenAI's layout: it lacks {missing}")
@@ -130,12 +137,12 @@ def download_gpt2_files(model_size, model_dir):
         raise OSError(f"{host} answers {error.response.status_code} for {error.response.url}") from None
     except requests.Timeout:
         raise OSError(f"{host} does not answer") from None
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # ValueError: an address that makes no sense
         raise OSError(f"the connection to {host} failed ({type(error).__name__})") from None
 
 
 def wait_for_answer(url):
-    """Return as soon as the server answers; raise a RequestException if it does not in ANSWER_TIMEOUT.
+    """Return as soon as the server answers; raise what requests raises, at the latest after ANSWER_TIMEOUT.
 
     The timeouts of requests start anew with each address and each byte, and leave out the look-up of names.
     So a thread asks, and is left to itself when the time is over.
@@ -148,7 +155,7 @@ def wait_for_answer(url):
         try:
             requests.head(url, timeout=ANSWER_TIMEOUT)
             outcome[0] = None
-        except requests.RequestException as error:
+        except Exception as error:
             outcome[0] = error
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -167,7 +174,8 @@ def download_file(url, path):
     headers = {"Accept-Encoding": "identity"}  # not compressed on the way: Content-Length is the file's
     timeout = (ANSWER_TIMEOUT, READ_TIMEOUT)
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as response:
-        response.raise_for_status()
+        if response.status_code != 200:
+            raise requests.HTTPError(response=response)
         size = int(response.headers.get("Content-Length", 0))
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

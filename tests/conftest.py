@@ -62,8 +62,8 @@ def silent_listener():
 class ModelServer(ThreadingHTTPServer):
     """Plays OpenAI's server: /<any size>/<file> is the demo model's file. `faults` says which fail how.
 
-    "missing": 404. "cut": half of the body. "hang": half of the body, then nothing for a long while.
-    "trickle": a header that never ends, byte by byte.
+    "missing": 404. "nothing": 204. "no number": a Content-Length that is none. "cut": half of the body.
+    "hang": half of the body, then nothing more. "trickle": a header that never ends, byte by byte.
     """
 
     daemon_threads = True
@@ -95,15 +95,15 @@ class ModelHandler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         body = (DEMO_DIR / file).read_bytes()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
+        self.send_response(204 if fault == "nothing" else 200)
+        self.send_header("Content-Length", "many" if fault == "no number" else str(len(body)))
         self.end_headers()
         if with_body:
             self.server.fetched.append(file)
             self.wfile.write(body[: len(body) // 2] if fault else body)
             if fault == "hang":
                 self.wfile.flush()
-                self.server.closing.wait(60)
+                self.server.closing.wait()
 
     def log_message(self, *args):
         pass
@@ -130,6 +130,7 @@ def start(dead_address, tmp_path):
     def start(*arguments, script="gpt2.py", code=None, proxy=dead_address, stdout=subprocess.PIPE, **changes):
         what = ["-c", code] if code else [str(ROOT / script)]
         env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
+        env.pop("PYTHONUNBUFFERED", None)  # a full disk is noticed later with a buffer than without
         env.update(HTTP_PROXY=proxy, HTTPS_PROXY=proxy, PYTHONIOENCODING="utf-8", PYTHONPATH=str(ROOT))
         env.update(changes)
         process = subprocess.Popen(

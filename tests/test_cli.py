@@ -127,6 +127,7 @@ def test_help_names_every_flag(run):
     for flag in ("PROMPT", "--n_tokens_to_generate", "--model_size", "--models_dir"):
         assert flag in stdout + stderr
     assert "FIRE" not in stdout + stderr
+    assert "INFO" not in stdout + stderr
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-16"])
@@ -184,6 +185,7 @@ def test_without_network_no_folder_is_left_beside_the_code(run):
         (["Once", "upon"], ["2 prompts", "quotes"]),
         (["x", "--prompt=y"], ["2 prompts"]),
         (["x", "--modle_size=demo"], ["no flag --modle_size=demo", "--help"]),
+        (["x", "--no\nflag"], ["no flag --no flag"]),
         (["--modle_size", "demo", "x"], ["no flag --modle_size", "--help"]),
         (["x", "--model_size=125M"], ["no model '125M'", "124M, 355M, 774M, 1558M, demo"]),
         (["x", "--model_size="], ["no model ''"]),
@@ -199,8 +201,20 @@ def test_without_network_no_folder_is_left_beside_the_code(run):
         (["x" * 3000, DEMO], ["256"]),
     ],
 )
-def test_a_bad_argument_is_said_in_one_line(run, arguments, words):
-    fails(run(*arguments), 2, *words)
+@pytest.mark.parametrize("script", ["gpt2.py", "gpt2_pico.py"])
+def test_a_bad_argument_is_said_in_one_line(run, script, arguments, words):
+    fails(run(*arguments, script=script), 2, *words)
+
+
+def test_certificates_that_are_not_there(run, tmp_path):
+    result = run("x", "--model_size=124M", f"--models_dir={tmp_path}", REQUESTS_CA_BUNDLE="/no/such/file")
+    fails(result, 1, "124M", "/no/such/file")
+
+
+@pytest.mark.parametrize("proxy", ["http://x..y:1", "nonsense", "http://127.0.0.1:99999", "socks9://x"])
+def test_a_proxy_that_is_no_address(run, tmp_path, proxy):
+    result = run("x", "--model_size=124M", f"--models_dir={tmp_path}", proxy=proxy)
+    fails(result, 1, "124M", "the connection to openaipublic.blob.core.windows.net failed")
 
 
 @posix

@@ -163,10 +163,10 @@ def test_merges_apply_by_rank_and_from_the_left():
         ("encoder.json", b"[" * 100_000, "encoder.json: "),
         ("encoder.json", b"[]", "encoder.json: it is not an object"),
         ("encoder.json", b'{"a": "b"}', "encoder.json: it is not an object"),
-        ("encoder.json", b'{"a": 1}', "encoder.json has no id"),
+        ("encoder.json", b'{"a": 1}', r"encoder\.json and vocab\.bpe do not fit: there is no id"),
         ("vocab.bpe", b"\xff\xfe", "vocab.bpe: "),
         ("vocab.bpe", b"#version: 0.2\na b c\n", "vocab.bpe: a line is not a pair"),
-        ("vocab.bpe", b"#version: 0.2\nqq qq\n", "encoder.json has no id"),
+        ("vocab.bpe", b"#version: 0.2\nqq qq\n", r"encoder\.json and vocab\.bpe do not fit: there is no id"),
     ],
 )
 def test_damaged_files_are_named(tmp_path, file, content, fault):

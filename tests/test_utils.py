@@ -98,6 +98,16 @@ def test_a_file_that_the_server_does_not_have(openai, tmp_path):
     assert files_in(tmp_path) == []
 
 
+def test_an_answer_that_is_not_the_file(openai, tmp_path):
+    openai.faults[MODEL_FILES[0]] = "nothing"
+    with pytest.raises(OSError, match="answers 204"):
+        download_gpt2_files("124M", tmp_path / "124M")
+    openai.faults[MODEL_FILES[0]] = "no number"
+    with pytest.raises(OSError, match=r"the connection to .* failed"):
+        download_gpt2_files("124M", tmp_path / "124M")
+    assert files_in(tmp_path) == []
+
+
 def test_no_connection(offline, tmp_path):
     with pytest.raises(OSError, match=r"the connection to 127\.0\.0\.1:.* failed"):
         download_gpt2_files("124M", tmp_path / "124M")
@@ -169,6 +179,14 @@ def test_a_folder_is_a_model(demo_copy, demo):
     _, hparams, params = load_encoder_hparams_and_params(str(demo_copy))
     assert hparams == demo[1]
     np.testing.assert_array_equal(params["wte"], demo[2]["wte"])
+
+
+def test_a_tilde_is_the_home_folder(openai, demo_copy, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert find_model_dir("~/copy", None) == demo_copy
+    load_encoder_hparams_and_params("124M", "~/models")
+    assert files_in(tmp_path / "models" / "124M") == sorted(MODEL_FILES)
 
 
 @pytest.mark.parametrize("name", ["125M", "", "no/such/folder", "124m", "../models/124M"])
@@ -261,12 +279,28 @@ GOOD = {"n_vocab": 4096, "n_ctx": 256, "n_embd": 256, "n_head": 4, "n_layer": 6}
             json.dumps({**GOOD, "n_ctx": 1024}),
             r"model/wpe is float32 \[256, 256\], not float32 \[1024, 256\]",
         ),
-        (json.dumps({**GOOD, "n_vocab": 4097}), r"encoder\.json and hparams\.json differ in n_vocab"),
+        (json.dumps({**GOOD, "n_vocab": 4097}), r"encoder\.json does not have the ids 0 to n_vocab - 1"),
+        (json.dumps({**GOOD, "n_vocab": 10**4000}), r"encoder\.json does not have the ids 0 to n_vocab - 1"),
     ],
 )
 def test_hparams_that_do_not_fit_are_named(demo_copy, content, fault):
     (demo_copy / "hparams.json").write_text(content)
     with pytest.raises(CheckpointError, match=fault):
+        load_encoder_hparams_and_params(str(demo_copy))
+
+
+def test_merges_cut_short_are_found(demo_copy):
+    lines = (demo_copy / "vocab.bpe").read_text(encoding="utf-8").splitlines(keepends=True)
+    (demo_copy / "vocab.bpe").write_text("".join(lines[:300]), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"vocab\.bpe does not have the merges"):
+        load_encoder_hparams_and_params(str(demo_copy))
+
+
+def test_two_tokens_with_one_id_are_found(demo_copy):
+    vocabulary = json.loads((demo_copy / "encoder.json").read_text(encoding="utf-8"))
+    vocabulary["<|endoftext|>"] = 0
+    (demo_copy / "encoder.json").write_text(json.dumps(vocabulary), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="does not have the ids"):
         load_encoder_hparams_and_params(str(demo_copy))
 
 
