@@ -190,12 +190,13 @@ def table_records(table):
         raise CheckpointError("the metaindex block is not empty")
 
     records = {}
-    last_key = None
+    last_key, last_end = None, 0
     for _, handle_bytes in block_records(read_block(blocks, index_handle)):
-        handle, position = read_handle(handle_bytes, 0)
-        if position != len(handle_bytes):
+        (offset, size), position = read_handle(handle_bytes, 0)
+        if position != len(handle_bytes) or offset < last_end:
             raise CheckpointError("the index block is damaged")
-        for key, value in block_records(read_block(blocks, handle)):
+        last_end = offset + size
+        for key, value in block_records(read_block(blocks, (offset, size))):
             if last_key is not None and key <= last_key:
                 raise CheckpointError(f"key {key!r} is out of order")
             last_key = key

@@ -178,12 +178,13 @@ def test_every_broken_field_of_an_entry_is_found(tmp_path, entry):
         read_tf_checkpoint(tmp_path / "x")
 
 
-def index_of(data_block, handle=None, compression=b"\0", metaindex=(), padding=b"", magic=None):
+def index_of(data_block, handle=None, compression=b"\0", metaindex=(), padding=b"", magic=None, times=1):
     """An index file of one data block, given as bytes, with right checksums and one thing wrong."""
     contents = with_trailer(data_block, compression)
     meta_handle = varint(len(contents)) + varint(len(block(metaindex)))
     contents += with_trailer(block(metaindex))
-    index_block = block([(b"z", handle or varint(0) + varint(len(data_block)))])
+    handle = handle or varint(0) + varint(len(data_block))
+    index_block = block([(b"z" * n, handle) for n in range(1, times + 1)])
     footer = meta_handle + varint(len(contents)) + varint(len(index_block)) + padding
     contents += with_trailer(index_block)
     return contents + footer.ljust(40, b"\0") + (magic or bundle_writer.TABLE_MAGIC).to_bytes(8, "little")
@@ -218,6 +219,12 @@ BROKEN_TABLES = {
 
 def test_the_unbroken_table_is_fine():
     assert checkpoint.parse_index(index_of(GOOD)) == (1, {})
+
+
+def test_a_block_is_read_once():
+    """Or a small file with a thousand handles to one large block would take hours."""
+    with pytest.raises(CheckpointError, match="the index block is damaged"):
+        checkpoint.parse_index(index_of(block([]), times=2))
 
 
 @pytest.mark.parametrize("table", BROKEN_TABLES.values(), ids=BROKEN_TABLES)
