@@ -45,10 +45,11 @@ def table(records, block_size=2**18):
     contents, index, pending = b"", [], []
     for n, (key, value) in enumerate(records):
         pending.append((key, value))
-        next_key = records[n + 1][0] if n + 1 < len(records) else None
-        if next_key is None or len(block(pending)) >= block_size:
+        is_last = n + 1 == len(records)
+        if is_last or len(block(pending)) >= block_size:
             stored = block(pending)
-            index.append((separator(key, next_key), varint(len(contents)) + varint(len(stored))))
+            handle = varint(len(contents)) + varint(len(stored))
+            index.append((successor(key) if is_last else key, handle))
             contents += with_trailer(stored)
             pending = []
     metaindex = varint(len(contents)) + varint(len(block([])))
@@ -59,34 +60,28 @@ def table(records, block_size=2**18):
     return contents + footer.ljust(40, b"\0") + TABLE_MAGIC.to_bytes(8, "little")
 
 
-def separator(key, next_key):
-    """A short key from `key` up to, but not including, `next_key`."""
-    n_shared = 0
-    while next_key and n_shared < min(len(key), len(next_key)) and key[n_shared] == next_key[n_shared]:
-        n_shared += 1
-    for n in range(n_shared, len(key)):
-        shorter = key[:n] + bytes([key[n] + 1]) if key[n] < 0xFF else b""
-        if shorter and (next_key is None or shorter < next_key):
-            return shorter
-        if next_key is not None:
-            break
+def successor(key):
+    """A short key that sorts after `key`: what TensorFlow puts in the index block for the last data block."""
+    for n, byte in enumerate(key):
+        if byte < 0xFF:
+            return key[:n] + bytes([byte + 1])
     return key
 
 
 def block(records, restart_interval=16):
     """A block: each record without the start that its key shares with the last, then the restart points."""
-    contents, restarts, last_key = b"", [0], b""
+    contents, restarts, last_key = b"", [], b""
     for n, (key, value) in enumerate(records):
-        n_shared = 0
-        if n % restart_interval:
-            while n_shared < min(len(key), len(last_key)) and key[n_shared] == last_key[n_shared]:
-                n_shared += 1
-        elif n:
+        if n % restart_interval == 0:
             restarts.append(len(contents))
-        contents += (
-            varint(n_shared) + varint(len(key) - n_shared) + varint(len(value)) + key[n_shared:] + value
-        )
+            last_key = b""
+        n_shared = 0
+        while n_shared < min(len(key), len(last_key)) and key[n_shared] == last_key[n_shared]:
+            n_shared += 1
+        contents += varint(n_shared) + varint(len(key) - n_shared) + varint(len(value))
+        contents += key[n_shared:] + value
         last_key = key
+    restarts = restarts or [0]
     return contents + np.array([*restarts, len(restarts)], "<u4").tobytes()
 
 

@@ -38,6 +38,14 @@ def demo():
     return load_encoder_hparams_and_params("demo")
 
 
+@pytest.fixture(scope="session")
+def demo_logits():
+    """What transformers says of 20 prompts, see data/make_demo_logits.py; and "prompts", their ids."""
+    with np.load(ROOT / "tests" / "data" / "demo_logits.npz") as file:
+        arrays = dict(file)
+    return arrays | {"prompts": np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1])}
+
+
 # Networks.
 
 

@@ -3,10 +3,9 @@
 pip install -r tests/requirements-reference.txt && pytest tests/test_against_transformers.py
 """
 
-from pathlib import Path
-
 import numpy as np
 import pytest
+from random_params import random_params
 
 import gpt2
 import gpt2_pico
@@ -37,11 +36,9 @@ def demo_reference(demo):
     return reference_model(params, hparams)
 
 
-def test_prompts_of_the_fixture(demo, demo_reference):
+def test_prompts_of_the_fixture(demo, demo_logits, demo_reference):
     _, hparams, params = demo
-    with np.load(Path(__file__).parent / "data" / "demo_logits.npz") as arrays:
-        prompts = np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1])
-    for ids in prompts:
+    for ids in demo_logits["prompts"]:
         check(demo_reference, ids, params, hparams["n_head"])
 
 
@@ -56,27 +53,7 @@ def test_batches(demo, demo_reference, shape):
 def shapes_of_124M():
     """Seeded random weights in the shapes of GPT-2 124M: hparams, params, transformers' model."""
     hparams = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12}
-    rng = np.random.default_rng(2)
-
-    def normal(*shape):
-        return rng.standard_normal(shape, dtype=np.float32) * np.float32(0.04)
-
-    def norm():
-        return {"g": 1 + normal(768), "b": normal(768)}
-
-    def linear(n_in, n_out):
-        return {"w": normal(n_in, n_out), "b": normal(n_out)}
-
-    blocks = [
-        {
-            "ln_1": norm(),
-            "attn": {"c_attn": linear(768, 2304), "c_proj": linear(768, 768)},
-            "ln_2": norm(),
-            "mlp": {"c_fc": linear(768, 3072), "c_proj": linear(3072, 768)},
-        }
-        for _ in range(12)
-    ]
-    params = {"wte": normal(50257, 768), "wpe": normal(1024, 768), "blocks": blocks, "ln_f": norm()}
+    params = random_params(n_vocab=50257, n_ctx=1024, n_embd=768, n_layer=12, std=0.04, seed=2)
     return hparams, params, reference_model(params, hparams)
 
 

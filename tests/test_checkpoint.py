@@ -2,7 +2,6 @@
 
 import mmap
 import shutil
-from pathlib import Path
 
 import bundle_writer
 import google_crc32c
@@ -15,8 +14,9 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import checkpoint
 from checkpoint import CheckpointError, read_tf_checkpoint
+from utils import DEMO_DIR
 
-DEMO = Path(__file__).parent.parent / "models" / "demo" / "model.ckpt"
+DEMO = DEMO_DIR / "model.ckpt"
 INDEX = DEMO.with_suffix(".ckpt.index").read_bytes()
 DATA = "model.ckpt.data-00000-of-00001"
 

@@ -3,11 +3,11 @@
 import json
 import shutil
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import tokenizers
+from conftest import ROOT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,7 +15,7 @@ import encoder
 from encoder import Encoder, bytes_to_unicode, get_encoder
 from utils import DEMO_DIR
 
-DATA = Path(__file__).parent / "data"
+DATA = ROOT / "tests" / "data"
 FOLDERS = {"gpt2": DATA / "gpt2", "demo": DEMO_DIR}
 HARD_TEXTS = json.loads((DATA / "hard_texts.json").read_text(encoding="utf-8"))
 
@@ -70,7 +70,7 @@ def test_hard_texts(text):
 
 
 def test_a_long_text():
-    check((Path(__file__).parent.parent / "gpt2.py").read_text(encoding="utf-8") * 5)
+    check((ROOT / "gpt2.py").read_text(encoding="utf-8") * 5)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -85,6 +85,11 @@ def test_every_single_character_comes_back():
         if not 0xD800 <= start < 0xE000:  # the surrogates
             text = "".join(map(chr, range(start, start + 0x40)))
             assert ours.decode(ours.encode(text)) == text
+
+
+def test_gpt2_has_its_published_50257_tokens():
+    assert len(OURS["gpt2"].encoder) == 50257
+    assert len(OURS["gpt2"].bpe_ranks) == 50000
 
 
 def test_known_ids():

@@ -4,94 +4,60 @@ import ast
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from random_params import random_params
 
 import gpt2
 import gpt2_pico
 from utils import MODELS_DIR, load_encoder_hparams_and_params, missing_files
 
-ROOT = Path(__file__).parent.parent
 BOTH = pytest.mark.parametrize("module", [gpt2, gpt2_pico], ids=["gpt2", "gpt2_pico"])
 
 
-@pytest.fixture(scope="module")
-def reference():
-    """What transformers says of 20 prompts: see data/make_demo_logits.py."""
-    with np.load(Path(__file__).parent / "data" / "demo_logits.npz") as arrays:
-        reference = dict(arrays)
-    reference["prompts"] = np.split(reference["ids"], np.cumsum(reference["lengths"])[:-1])
-    return reference
-
-
-def small_model(seed=0, n_vocab=50, n_ctx=24, n_embd=12, n_layer=3, std=0.3):
-    """Random parameters, large enough for every part of the model to matter."""
-    rng = np.random.default_rng(seed)
-
-    def normal(*shape):
-        return (rng.standard_normal(shape) * std).astype(np.float32)
-
-    def norm():
-        return {"g": 1 + normal(n_embd), "b": normal(n_embd)}
-
-    def linear(n_in, n_out):
-        return {"w": normal(n_in, n_out), "b": normal(n_out)}
-
-    return {
-        "wte": normal(n_vocab, n_embd),
-        "wpe": normal(n_ctx, n_embd),
-        "ln_f": norm(),
-        "blocks": [
-            {
-                "ln_1": norm(),
-                "attn": {"c_attn": linear(n_embd, 3 * n_embd), "c_proj": linear(n_embd, n_embd)},
-                "ln_2": norm(),
-                "mlp": {"c_fc": linear(n_embd, 4 * n_embd), "c_proj": linear(4 * n_embd, n_embd)},
-            }
-            for _ in range(n_layer)
-        ],
-    }
+def small_model(seed=0):
+    return random_params(n_vocab=50, n_ctx=24, n_embd=12, n_layer=3, std=0.3, seed=seed)
 
 
 # Against transformers.
 
 
 @BOTH
-def test_logits_are_those_of_transformers(module, demo, reference):
+def test_logits_are_those_of_transformers(module, demo, demo_logits):
     _, hparams, params = demo
-    logits = [module.gpt2(ids, **params, n_head=hparams["n_head"]) for ids in reference["prompts"]]
+    logits = [module.gpt2(ids, **params, n_head=hparams["n_head"]) for ids in demo_logits["prompts"]]
     every = np.concatenate(logits)
     logsumexp = np.log(np.sum(np.exp(every.astype(np.float64)), axis=-1))
-    assert np.abs(every[:, reference["columns"]] - reference["column_logits"]).max() <= 1e-4
-    assert np.abs(logsumexp - reference["logsumexp"]).max() <= 1e-4
-    assert np.abs(np.stack([rows[-1] for rows in logits]) - reference["last_logits"]).max() <= 1e-4
+    assert np.abs(every[:, demo_logits["columns"]] - demo_logits["column_logits"]).max() <= 1e-4
+    assert np.abs(logsumexp - demo_logits["logsumexp"]).max() <= 1e-4
+    assert np.abs(np.stack([rows[-1] for rows in logits]) - demo_logits["last_logits"]).max() <= 1e-4
 
 
-def test_prompts_of_the_reference_are_many_and_of_all_lengths(reference):
-    assert len(reference["prompts"]) == 20
-    assert reference["lengths"].min() == 1
-    assert reference["lengths"].max() == 256
+def test_the_prompts_are_many_and_of_all_lengths(demo_logits):
+    assert len(demo_logits["prompts"]) == 20
+    assert demo_logits["lengths"].min() == 1
+    assert demo_logits["lengths"].max() == 256
 
 
 @BOTH
-def test_a_batch_gives_the_logits_of_its_rows(module, demo, reference):
+def test_a_batch_gives_the_logits_of_its_rows(module, demo, demo_logits):
     _, hparams, params = demo
-    rows = [n for n, length in enumerate(reference["lengths"]) if length == 64]
-    batch = [reference["prompts"][row].tolist() for row in rows]
+    rows = [n for n, length in enumerate(demo_logits["lengths"]) if length == 64]
+    batch = [demo_logits["prompts"][row].tolist() for row in rows]
     assert len(batch) >= 3
     logits = module.gpt2(batch, **params, n_head=hparams["n_head"])
     assert logits.shape == (len(batch), 64, hparams["n_vocab"])
-    assert np.abs(logits[:, -1] - reference["last_logits"][rows]).max() <= 1e-4
+    assert np.abs(logits[:, -1] - demo_logits["last_logits"][rows]).max() <= 1e-4
 
 
-def test_pico_is_the_same_model(demo, reference):
+def test_pico_is_the_same_model(demo, demo_logits):
     _, hparams, params = demo
     batch = np.random.default_rng(0).integers(hparams["n_vocab"], size=(3, 50))
-    for ids in [*reference["prompts"], batch]:
+    for ids in [*demo_logits["prompts"], batch]:
         ours = gpt2.gpt2(ids, **params, n_head=hparams["n_head"])
         pico = gpt2_pico.gpt2(ids, **params, n_head=hparams["n_head"])
         assert np.abs(ours - pico).max() <= 1e-5

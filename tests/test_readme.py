@@ -5,11 +5,11 @@ import itertools
 import re
 import shlex
 import sys
-from pathlib import Path
 
 import pytest
+from conftest import ROOT
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 PROMPT = "Alan Turing theorized that computers would one day become"
 INSTALL_AND_GENERATE = f'pip install -r requirements.txt && python gpt2.py "{PROMPT}"'
@@ -51,12 +51,11 @@ def test_there_are_as_many_of_them_as_there_should_be():
 
 def test_every_file_it_links_to_is_there():
     for link in re.findall(r"\]\(([^)#]+)\)", README):
-        assert link.startswith("https://") or (Path(__file__).parent.parent / link).exists(), link
+        assert link.startswith("https://") or (ROOT / link).exists(), link
 
 
 def test_the_run_time_needs_no_more_than_the_five_packages():
-    root = Path(__file__).parent.parent
-    modules = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in root.glob("*.py")}
+    modules = {path.stem: ast.parse(path.read_text(encoding="utf-8")) for path in ROOT.glob("*.py")}
     imported = set()
     for tree in modules.values():
         for node in ast.walk(tree):
@@ -65,5 +64,5 @@ def test_the_run_time_needs_no_more_than_the_five_packages():
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module.split(".")[0])
     packages = imported - set(modules) - sys.stdlib_module_names
-    required = re.findall(r"^\w+", (root / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    required = re.findall(r"^\w+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
     assert packages == set(required) == {"numpy", "regex", "requests", "tqdm", "fire"}
