@@ -1,8 +1,11 @@
 """The command line: what was typed becomes a call, by fire; what goes wrong, one line and an exit status."""
 
+import difflib
 import inspect
+import math
 import os
 import sys
+import warnings
 
 import fire
 
@@ -19,8 +22,9 @@ def run(main):
     sys.stderr = sys.stderr or open(os.devnull, "w")
     sys.stdout.reconfigure(errors="replace")  # not every terminal can show every character
     program = os.path.basename(sys.argv[0])
+    warnings.showwarning = lambda message, *_: print(f"{program}: {message}", file=sys.stderr)
     try:
-        flags = {name: parameter.default for name, parameter in inspect.signature(main).parameters.items()}
+        flags = inspect.signature(main).parameters
         fire.Fire(main, command=arguments_for_fire(sys.argv[1:], flags), name=program)
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -41,10 +45,11 @@ def arguments_for_fire(typed, flags):
 
     Args:
         typed: the words of the command line.
-        flags: {name: default value}. Where the default is a number, so is the value; all others are text.
+        flags: {name: inspect.Parameter}. What a flag takes is said by its annotation.
 
     Raises:
-        ValueError: there is not exactly one prompt, or a flag's value is missing or not a number.
+        ValueError: there are two prompts, or none where one is needed; a flag does not exist, or its value is
+            missing or not of its kind.
     """
     values, prompts = {}, []
     words = iter(typed)
@@ -55,42 +60,71 @@ def arguments_for_fire(typed, flags):
             prompts.extend(words)
         elif word in ("--help", "-h"):
             return ["--", "--help"]
+        elif word == "-" and "prompt_file" in flags:
+            values["prompt_file"] = "-"
         elif flag is None:
-            prompts.append(word)
+            prompts.append(check_not_mistyped(word, flags))
         else:
+            kind = kind_of(flags[flag])
             if not equals:
-                value = next(words, None)
+                value = "True" if kind is bool else next(words, None)
             if value is None:
                 raise ValueError(f"{name} needs a value; --help lists the flags")
             if flag == "prompt":
                 prompts.append(value)
+            elif kind is list:
+                values.setdefault(flag, []).append(value)
             else:
-                values[flag] = whole_number(value, name) if type(flags[flag]) is int else value
+                lowest = 1 if flags[flag].default else 0  # of a number that is 0, or nothing, by default
+                values[flag] = read_value(value, kind, name, lowest)
 
-    if not prompts:
-        raise ValueError("give a prompt, in quotes; --help lists the flags")
-    if prompts == [""]:
-        raise ValueError("the prompt is empty: there is nothing to continue")
     if len(prompts) > 1:
         for prompt in prompts:
             if prompt.startswith("-"):
                 raise ValueError(f"there is no flag {prompt}; --help lists the flags")
         raise ValueError(f"there are {len(prompts)} prompts; put quotes around a prompt of several words")
-    values["prompt"] = prompts[0]
+    if prompts:
+        values["prompt"] = prompts[0]
+    if flags["prompt"].default is inspect.Parameter.empty and not any(prompts):
+        raise ValueError("the prompt is empty: give one in quotes; --help lists the flags")
     return [f"--{flag}={value!r}" for flag, value in values.items()]
 
 
 def find_flag(word, flags):
-    """The flag that `word` names: --model_size, --model-size, or -n if only one begins with n; else None."""
+    """The flag that `word` names: --model_size, --model-size, or -n for the first that begins with n."""
     if word.startswith("--"):
         name = word[2:].replace("-", "_")
         return name if name in flags else None
-    matches = [flag for flag in flags if word == f"-{flag[0]}"]
-    return matches[0] if len(matches) == 1 else None
+    return next((flag for flag in flags if word == f"-{flag[0]}"), None)
 
 
-def whole_number(text, flag):
-    """The text as an int, 1 or more."""
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError(f"{flag} takes a whole number from 1 up, not {text!r}")
-    return int(text)
+def check_not_mistyped(word, flags):
+    """The word, which is no flag; ValueError if it was probably meant to be one."""
+    name = word.partition("=")[0].removeprefix("--").replace("-", "_")
+    similar = difflib.get_close_matches(name, flags) if word.startswith("--") else []
+    if similar:
+        raise ValueError(f"there is no flag {word}, but --{similar[0]}; a prompt like that goes after --")
+    return word
+
+
+def kind_of(flag):
+    """The type of a flag's values: its annotation, or else that of its default where that is a number."""
+    if flag.annotation is not flag.empty:
+        return flag.annotation
+    return int if type(flag.default) is int else str
+
+
+def read_value(text, kind, name, lowest):
+    """What the text of a flag's value stands for; a whole number has to be `lowest` or more."""
+    try:
+        if kind is str:
+            return text
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
+        number = kind(text)
+        if math.isfinite(number) and (kind is float or number >= lowest):
+            return number
+    except (KeyError, ValueError, OverflowError):
+        pass
+    what = {bool: "True or False", float: "a number", int: f"a whole number from {lowest} up"}[kind]
+    raise ValueError(f"{name} takes {what}, not {text!r}")

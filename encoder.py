@@ -10,6 +10,7 @@ Every byte has a token of its own, so every text has an encoding and decode(enco
 Scheme and files: OpenAI's GPT-2 (section 2.2 of "Language Models are Unsupervised Multitask Learners", 2019).
 """
 
+import codecs
 import functools
 import itertools
 import json
@@ -19,6 +20,7 @@ from pathlib import Path
 import regex
 
 PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
+END_OF_TEXT = "<|endoftext|>"  # the token between two texts in GPT-2's training
 CACHE_SIZE = 2**16  # pre-tokens whose ids are remembered
 
 
@@ -69,11 +71,19 @@ class Encoder:
         Raises:
             ValueError: an id is not in the vocabulary.
         """
+        return self.decode_bytes(ids).decode("utf-8", errors="replace")
+
+    def decode_bytes(self, ids):
+        """Ids -> the bytes that they stand for: UTF-8, but a token may begin or end within a character.
+
+        Raises:
+            ValueError: an id is not in the vocabulary.
+        """
         try:
             chars = "".join([self.decoder[id] for id in ids])
         except KeyError as error:
             raise ValueError(f"id {error} is not in the vocabulary of {len(self.decoder)} tokens") from None
-        return bytes(self.byte_decoder[char] for char in chars).decode("utf-8", errors="replace")
+        return bytes(self.byte_decoder[char] for char in chars)
 
     def bpe(self, pretoken):
         """One pre-token -> its ids: merge the neighbouring pair of lowest rank, until no pair has one."""
@@ -84,6 +94,48 @@ class Encoder:
                 break
             tokens = merge(tokens, pair)
         return tuple(self.encoder[token] for token in tokens)
+
+
+class TextStream:
+    """Ids in, one by one, and text out, as soon as it is certain.
+
+    Text is held back while it is half a character, or may be the beginning of a stop string. With the tokens
+    "a", " st", "op", " b" and the stop string " stop", `push` returns "a", "", "", and then the text has
+    stopped, as if it had ended before the stop string. Of several stop strings the one complete first counts.
+
+    Args:
+        encoder: the `Encoder` that knows the tokens.
+        stop: stop strings, none of them empty.
+    """
+
+    def __init__(self, encoder, stop=()):
+        self.encoder = encoder
+        self.stop = tuple(stop)
+        self.characters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        self.held = ""
+        self.has_stopped = False
+
+    def push(self, id):
+        """Take the next token -> the text that is certain now, which may be empty."""
+        return self.release(self.characters.decode(self.encoder.decode_bytes([id])))
+
+    def finish(self):
+        """There are no more tokens -> the rest of the text."""
+        return self.release(self.characters.decode(b"", final=True)) + self.held
+
+    def release(self, text):
+        """Add to the text held back -> the part that cannot belong to a stop string."""
+        if self.has_stopped:
+            return ""
+        text = self.held + text
+        found = [(start + len(stop), start) for stop in self.stop if (start := text.find(stop)) >= 0]
+        if found:
+            self.has_stopped, self.held = True, ""
+            _, start = min(found)
+            return text[:start]
+        tails = [text[n:] for n in range(len(text) + 1)]
+        self.held = next((tail for tail in tails if any(stop.startswith(tail) for stop in self.stop)), "")
+        return text[: len(text) - len(self.held)]
 
 
 def merge(tokens, pair):

@@ -1,4 +1,4 @@
-"""GPT-2 in NumPy: the forward pass, from the activation function up to the model, then the loop that writes.
+"""GPT-2 in NumPy: the forward pass, from the activation function up to the model, then what one does with it.
 
 Shapes stand beside the lines that make them, `# [n_seq, n_embd] -> [n_seq, 3*n_embd]`, and are made of
     n_seq     tokens in the text,        n_vocab   tokens in the vocabulary,
@@ -13,7 +13,11 @@ floats do not.
 The paper: Radford, Wu et al., "Language Models are Unsupervised Multitask Learners", OpenAI, 2019.
 """
 
+from warnings import warn
+
 import numpy as np
+
+from sampling import sample
 
 
 def gelu(x):
@@ -44,8 +48,7 @@ def linear(x, w, b):
 
 def ffn(x, c_fc, c_proj):
     """Feed-forward network, applied to each token on its own. [n_seq, n_embd] -> [n_seq, n_embd]."""
-    x = gelu(linear(x, **c_fc))  # [n_seq, n_embd] -> [n_seq, 4*n_embd]
-    return linear(x, **c_proj)  # [n_seq, 4*n_embd] -> [n_seq, n_embd]
+    return linear(gelu(linear(x, **c_fc)), **c_proj)  # [n_seq, n_embd] -> [.., 4*n_embd] -> [.., n_embd]
 
 
 def attention(q, k, v, mask):
@@ -58,29 +61,36 @@ def attention(q, k, v, mask):
     return softmax(np.where(mask, scores, -1e10)) @ v  # [n_q, n_k] -> [n_q, head_dim]
 
 
-def mha(x, c_attn, c_proj, n_head):
+def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
     """Multi-head causal self-attention: each token gathers from itself and the tokens before it.
 
     It does so in n_head ways in parallel, each on a share of the values. [n_seq, n_embd] -> [n_seq, n_embd].
+    With a cache, [2, n_head, n_keys, head_dim], the tokens are its last ones, and those before are not
+    computed again: their keys and values are in it already.
     """
-    *n_batch, n_seq, n_embd = x.shape
-    x = linear(x, **c_attn)  # [n_seq, n_embd] -> [n_seq, 3*n_embd]
-    x = x.reshape(*n_batch, n_seq, 3, n_head, n_embd // n_head)  # -> [n_seq, 3, n_head, head_dim]
-    q, k, v = np.moveaxis(x, (-3, -2), (0, -3))  # -> three of [n_head, n_seq, head_dim]
-    causal_mask = np.tri(n_seq, dtype=bool)  # [n_seq, n_seq], True where key <= query
-    x = attention(q, k, v, causal_mask)  # -> [n_head, n_seq, head_dim]
-    x = np.swapaxes(x, -2, -3).reshape(*n_batch, n_seq, n_embd)  # -> [n_seq, n_embd], heads side by side
+    n_seq = x.shape[-2]
+    qkv = linear(x, **c_attn).reshape(*x.shape[:-1], 3, n_head, -1)  # -> [n_seq, 3, n_head, head_dim]
+    q, k, v = np.moveaxis(qkv, (-3, -2), (0, 1))  # -> three of [n_head, n_seq, head_dim]
+    if cache is not None:
+        cache[..., -n_seq:, :] = k, v
+        k, v = cache  # [2, n_head, n_keys, head_dim] -> two of [n_head, n_keys, head_dim]
+    keys = np.arange(k.shape[-2])  # [n_keys]; without a cache n_keys is n_seq
+    mask = (keys <= keys[-n_seq:, None]) & (keys >= np.expand_dims(n_pad, -1))  # [n_seq, n_keys]
+    x = np.moveaxis(attention(q, k, v, mask), 0, -2).reshape(x.shape)  # -> [n_seq, n_embd], head by head
     return linear(x, **c_proj)  # [n_seq, n_embd] -> [n_seq, n_embd]
 
 
-def transformer_block(x, mlp, attn, ln_1, ln_2, n_head):
+def transformer_block(x, mlp, attn, ln_1, ln_2, n_head, cache=None, n_pad=0):
     """Attention, then the feed-forward network; each adds to x. [n_seq, n_embd] -> [n_seq, n_embd]."""
-    x = x + mha(layer_norm(x, **ln_1), **attn, n_head=n_head)
+    x = x + mha(layer_norm(x, **ln_1), **attn, n_head=n_head, cache=cache, n_pad=n_pad)
     return x + ffn(layer_norm(x, **ln_2), **mlp)
 
 
-def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, logits_to_keep=0):
+def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, logits_to_keep=0):
     """The model: for each position of a text, a score for every token of the vocabulary to come next.
+
+    Without a cache it is a pure function of arrays. With one, made by `new_cache`, a text can be passed on
+    piece by piece: only `inputs` are computed, and their keys and values written to the cache in place.
 
     Args:
         inputs: token ids, [n_seq] or [n_batch, n_seq], lists or an array. n_seq is 1 to n_ctx. Each id is 0
@@ -90,69 +100,133 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, logits_to_keep=0):
         blocks: the parameters of the transformer blocks, a list of dicts.
         ln_f: the parameters of the last layer_norm, a dict.
         n_head: the number of attention heads.
+        cache: the keys and values of the text so far, see `new_cache`.
+        n_past: how many tokens of the text came before `inputs`; the cache holds them.
+        n_pad: [n_batch, 1], for texts of different lengths in a batch: how many tokens at the beginning of
+            each row are only there to fill it up. They may be any ids, and have no effect.
         logits_to_keep: compute logits only for the last so many positions; 0 means for all.
 
     Returns:
         logits, [n_seq, n_vocab] or [n_batch, n_seq, n_vocab]; softmax turns them into probabilities.
 
     Raises:
-        ValueError: n_seq > n_ctx.
+        ValueError: the tokens, with those before, are more than n_ctx or than the cache has room for.
     """
-    x = wte[np.asarray(inputs)] + wpe[: np.shape(inputs)[-1]]  # [n_seq] -> [n_seq, n_embd]
-    for block in blocks:
-        x = transformer_block(x, **block, n_head=n_head)  # [n_seq, n_embd] -> [n_seq, n_embd]
+    n_keys = n_past + np.shape(inputs)[-1]
+    if n_keys > len(wpe) or (cache is not None and n_keys > cache.shape[-2]):
+        raise ValueError(f"no room for {n_keys} tokens: n_ctx is {len(wpe)}, and a cache may be smaller")
+    x = wte[np.asarray(inputs)] + wpe[np.arange(n_past, n_keys) - n_pad]  # [n_seq] -> [n_seq, n_embd]
+    for layer, block in enumerate(blocks):
+        past = None if cache is None else cache[layer, ..., :n_keys, :]  # [2, n_head, n_keys, head_dim]
+        x = transformer_block(x, **block, n_head=n_head, cache=past, n_pad=n_pad)  # -> [n_seq, n_embd]
     x = layer_norm(x[..., -logits_to_keep:, :], **ln_f)  # -> [n_kept, n_embd]; -0: keeps all n_seq
     return x @ wte.T  # [n_kept, n_embd] @ [n_embd, n_vocab] -> [n_kept, n_vocab]
 
 
-def generate(inputs, params, n_head, n_tokens_to_generate):
-    """Continue a text: yield the ids of the new tokens one by one, each the likeliest (greedy decoding).
+def new_cache(params, n_head, *n_batch, n_slots=None):
+    """Room for the keys and values of n_slots tokens; by default n_ctx of them, as many as the model can see.
+
+    new_cache(params, n_head) -> [n_layer, 2, n_head, n_slots, head_dim], for inputs [n_seq];
+    new_cache(params, n_head, n_batch) -> [n_layer, 2, n_head, n_batch, n_slots, head_dim], for a batch.
+    """
+    n_ctx, n_embd = params["wpe"].shape
+    shape = (len(params["blocks"]), 2, n_head, *n_batch, n_slots or n_ctx, n_embd // n_head)
+    return np.empty(shape, params["wpe"].dtype)
+
+
+def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=None, **sampling):
+    """Continue a text: yield the ids of the new tokens one by one, each as soon as it is known.
+
+    When the text fills the context, n_ctx tokens, its newest half is kept and the rest forgotten; of a prompt
+    that is longer the last n_ctx tokens are used. A warning says so.
 
     Args:
         inputs: the prompt's token ids, [n_seq]. The list is left as it is.
         params: the model's parameters, a dict: wte, wpe, blocks and ln_f.
         n_head: the number of attention heads.
-        n_tokens_to_generate: how many ids to yield. Together with the prompt they must fit in n_ctx.
+        n_tokens_to_generate: how many ids to yield at most.
+        stop_id: the id that ends the text, such as that of <|endoftext|>; it is not yielded.
+        seed: makes the draw repeat itself; whatever numpy.random.default_rng takes.
+        sampling: temperature, top_k, top_p, min_p, repetition_penalty, see `sample`. Without them each token
+            is the likeliest (greedy decoding).
 
     Raises:
-        ValueError: the prompt is empty, or an id is not in the vocabulary, or n_ctx would be exceeded.
+        ValueError: the prompt is empty, an id not in the vocabulary, or a value of `sampling` out of range.
     """
+    ids = check_prompt(inputs, params)
+    rng = np.random.default_rng(seed)
+    cache, n_past = new_cache(params, n_head), 0  # the cache holds the first n_past of the ids
+    for _ in range(n_tokens_to_generate):
+        if len(ids) > len(params["wpe"]):
+            ids, n_past = newest_half(ids), 0
+        new = ids[n_past:]  # at first the whole prompt, then one at a time
+        logits = gpt2(new, **params, n_head=n_head, cache=cache, n_past=n_past, logits_to_keep=1)
+        id = int(sample(logits[-1], **sampling, previous=ids, rng=rng))
+        if id == stop_id:
+            return
+        n_past = len(ids)
+        ids.append(id)
+        yield id
+
+
+def check_prompt(inputs, params):
+    """The last n_ctx of the ids, in a list of its own; ValueError if one is not in the vocabulary."""
     ids = [int(id) for id in inputs]
     n_vocab, n_ctx = len(params["wte"]), len(params["wpe"])
     if not ids or not all(0 <= id < n_vocab for id in ids):
         raise ValueError(f"the prompt must be one or more ids from 0 to {n_vocab - 1}")
-    if len(ids) + n_tokens_to_generate > n_ctx:
-        raise ValueError(
-            f"the prompt's {len(ids)} tokens and {n_tokens_to_generate} new ones are more than the {n_ctx} "
-            "that this model can see: shorten the prompt, or lower n_tokens_to_generate"
-        )
-    for _ in range(n_tokens_to_generate):
-        logits = gpt2(ids, **params, n_head=n_head, logits_to_keep=1)  # [n_seq] -> [1, n_vocab]
-        ids.append(int(np.argmax(logits[-1])))
-        yield ids[-1]
+    if len(ids) > n_ctx:
+        warn(f"the prompt has more than the {n_ctx} tokens this model can see: its end is used", stacklevel=2)
+    return ids[-n_ctx:]
 
 
-def main(prompt, n_tokens_to_generate=40, model_size=None, models_dir=None):
-    """Continue a text with GPT-2.
+def newest_half(ids):
+    """What is kept of a context that has become too long by one token."""
+    warn(f"the context of {len(ids) - 1} tokens is full: its newest half is kept", stacklevel=2)
+    return ids[len(ids) // 2 :]
+
+
+def score(ids, params, n_head, stride=None):
+    """The log-probability of each token given those before it. ids [n_seq] -> [n_seq - 1], in nats, float64.
+
+    The first token has none before it; begin with the id of <|endoftext|> to have a score for the whole text.
+    A text longer than n_ctx is read in windows of n_ctx tokens, each `stride` tokens after the one before; so
+    each token has at least n_ctx - stride before it in its window, where the text has so many.
 
     Args:
-        prompt: the text to continue.
-        n_tokens_to_generate: how many tokens to add; a token is a word or a piece of one.
-        model_size: 124M, 355M, 774M or 1558M (downloaded on first use), demo (tiny, comes with the code), or
-            the path of a folder with a model. By default 124M, or the demo where 124M cannot be had.
-        models_dir: where the downloaded models are; by default the folder "models" beside gpt2.py.
+        ids: the text.
+        params, n_head: the model.
+        stride: 1 to n_ctx; by default half of n_ctx.
+
+    Raises:
+        ValueError: an id is not in the vocabulary, or the stride is out of range.
     """
-    from tqdm import tqdm
+    return np.concatenate([np.empty(0), *score_windows(ids, params, n_head, stride)])
 
-    from utils import load_encoder_hparams_and_params
 
-    encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir)
-    ids = generate(encoder.encode(prompt), params, hparams["n_head"], n_tokens_to_generate)
-    bar = tqdm(ids, "generating", n_tokens_to_generate, unit="token", delay=2, leave=False, disable=None)
-    print(encoder.decode(bar))
+def score_windows(ids, params, n_head, stride=None):
+    """What `score` returns, window by window: yields arrays of float64."""
+    n_vocab, n_ctx = len(params["wte"]), len(params["wpe"])
+    ids = np.asarray(ids, dtype=np.intp)
+    stride = (n_ctx + 1) // 2 if stride is None else stride
+    if not 1 <= stride <= n_ctx:
+        raise ValueError(f"stride must be from 1 to {n_ctx}, not {stride}")
+    if not np.all((ids >= 0) & (ids < n_vocab)):
+        raise ValueError(f"the ids must be from 0 to {n_vocab - 1}")
+    start, end = 1, n_ctx + 1  # of the tokens to score
+    while start < len(ids):
+        targets = ids[start:end]  # [n_new]
+        last = start + len(targets) - 1
+        inputs = ids[max(0, last - n_ctx) : last]  # [n_ctx], or fewer where the text is shorter
+        logits = gpt2(inputs, **params, n_head=n_head, logits_to_keep=len(targets))  # -> [n_new, n_vocab]
+        logits = logits - np.max(logits, axis=-1, keepdims=True)
+        log_total = np.log(np.sum(np.exp(logits), axis=-1, dtype=np.float64))  # [n_new, n_vocab] -> [n_new]
+        yield logits[np.arange(len(targets)), targets] - log_total
+        start, end = end, end + stride
 
 
 if __name__ == "__main__":
     from cli import run
+    from commands import main
 
     run(main)

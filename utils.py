@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from checkpoint import CheckpointError, read_tf_checkpoint
-from encoder import get_encoder
+from encoder import END_OF_TEXT, get_encoder
 
 MODEL_SIZES = ("124M", "355M", "774M", "1558M")
 MODEL_FILES = (
@@ -47,11 +47,14 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None):
             `gpt2` takes them; float32, read-only.
 
     Raises:
-        ValueError: no such model size and no such folder.
+        ValueError: no such model size and no such folder, or models_dir is a file.
         FileNotFoundError: the model, or one of its files, is not there and could not be downloaded.
         CheckpointError: one of its files is damaged, or they do not belong together.
     """
-    model_dir = find_model_dir(model_size, Path(os.path.expanduser(models_dir or MODELS_DIR)))
+    models_dir = Path(os.path.expanduser(models_dir or MODELS_DIR))
+    if models_dir.exists() and not models_dir.is_dir():
+        raise ValueError(f"models_dir: {models_dir} is not a folder")
+    model_dir = find_model_dir(model_size, models_dir)
     hparams = load_hparams(model_dir / "hparams.json")
     try:
         encoder = get_encoder(model_dir.name, model_dir.parent)
@@ -62,9 +65,9 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None):
         raise CheckpointError(
             f"{model_dir}: encoder.json does not have the ids 0 to n_vocab - 1 of hparams.json"
         )
-    if n_vocab != 256 + len(encoder.bpe_ranks) + 1:  # the bytes, the merges, and <|endoftext|>
+    if n_vocab != 256 + len(encoder.bpe_ranks) + 1 or END_OF_TEXT not in encoder.encoder:
         raise CheckpointError(
-            f"{model_dir}: vocab.bpe does not have the merges of encoder.json; it is cut short"
+            f"{model_dir}: encoder.json is not the 256 bytes, the merges of vocab.bpe, and {END_OF_TEXT}"
         )
     params = load_gpt2_params_from_tf_ckpt(model_dir / "model.ckpt", hparams)
     return encoder, hparams, params

@@ -1,17 +1,22 @@
 """The command line in real processes: what is written to stdout and stderr, and the exit status."""
 
+import inspect
 import os
+import re
 import signal
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+import commands
 import gpt2
 from utils import MODELS_DIR
 
 PROMPT = "Once upon a time"
 DEMO = "--model_size=demo"
+QUIET = "--quiet"
+STATISTICS = {"gpt2.py": r"40 tokens, \d+\.\d\d s, \d+\.\d tokens/s\n", "gpt2_pico.py": ""}
 posix = pytest.mark.skipif(os.name != "posix", reason="signals and devices of POSIX")
 
 
@@ -36,7 +41,9 @@ def is_one_line(stderr):
 
 @pytest.mark.parametrize("script", ["gpt2.py", "gpt2_pico.py"])
 def test_the_text_and_nothing_else_goes_to_stdout(run, expected, script):
-    assert run(PROMPT, DEMO, script=script) == (0, expected(PROMPT), "")
+    status, stdout, stderr = run(PROMPT, DEMO, script=script)
+    assert (status, stdout) == (0, expected(PROMPT))
+    assert re.fullmatch(STATISTICS[script], stderr)
 
 
 @pytest.mark.parametrize("script", ["gpt2.py", "gpt2_pico.py"])
@@ -44,15 +51,15 @@ def test_without_network_the_demo_answers_with_one_notice(run, expected, tmp_pat
     status, stdout, stderr = run(PROMPT, f"--models_dir={tmp_path}", script=script)
     assert status == 0
     assert stdout == expected(PROMPT)
-    assert is_one_line(stderr)
-    assert "demo" in stderr
-    assert "--model_size=124M" in stderr
+    assert re.fullmatch(
+        r".* run again with --model_size=124M\. Using the tiny demo model .*\n" + STATISTICS[script], stderr
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_network_that_says_nothing_is_given_up(run, expected, tmp_path, silent_listener):
     proxy = f"http://127.0.0.1:{silent_listener.getsockname()[1]}"
-    status, stdout, stderr = run(PROMPT, f"--models_dir={tmp_path}", proxy=proxy)
+    status, stdout, stderr = run(PROMPT, QUIET, f"--models_dir={tmp_path}", proxy=proxy)
     assert (status, stdout) == (0, expected(PROMPT))
     assert is_one_line(stderr)
     assert "does not answer" in stderr
@@ -74,7 +81,6 @@ ODD_PROMPTS = [
     "--dash",
     "--dash=1",
     "--no",
-    "-",
     "-x",
     "---",
     "# no comment",
@@ -92,12 +98,12 @@ ODD_PROMPTS = [
 
 @pytest.mark.parametrize("prompt", ODD_PROMPTS)
 def test_the_prompt_arrives_as_it_was_typed(run, expected, prompt):
-    assert run(prompt, DEMO, "--n_tokens_to_generate=4") == (0, expected(prompt, 4), "")
+    assert run(prompt, DEMO, QUIET, "--n_tokens_to_generate=4") == (0, expected(prompt, 4), "")
 
 
-@pytest.mark.parametrize("prompt", ["--help", "-h", "--model_size=x", "--", "--prompt"])
+@pytest.mark.parametrize("prompt", ["--help", "-h", "--model_size=x", "--", "--prompt", "-"])
 def test_after_two_dashes_anything_is_the_prompt(run, expected, prompt):
-    assert run(DEMO, "--n_tokens_to_generate=4", "--", prompt) == (0, expected(prompt, 4), "")
+    assert run(DEMO, QUIET, "--n_tokens_to_generate=4", "--", prompt) == (0, expected(prompt, 4), "")
 
 
 @pytest.mark.parametrize(
@@ -114,18 +120,24 @@ def test_after_two_dashes_anything_is_the_prompt(run, expected, prompt):
     ],
 )
 def test_flags_may_be_written_in_each_of_the_usual_ways(run, expected, arguments):
-    assert run(DEMO, *arguments) == (0, expected(PROMPT, 4), "")
+    assert run(DEMO, QUIET, *arguments) == (0, expected(PROMPT, 4), "")
+
+
+@pytest.mark.parametrize("quiet", ["--quiet", "--quiet=True", "--quiet=true", "-q"])
+def test_a_flag_that_is_true_or_false_needs_no_value(run, expected, quiet):
+    """And takes none from the word after it, which may be the prompt."""
+    assert run(DEMO, "-n=4", quiet, PROMPT) == (0, expected(PROMPT, 4), "")
 
 
 def test_a_model_of_one_s_own_folder(run, expected):
-    assert run(PROMPT, f"--model_size={MODELS_DIR / 'demo'}") == (0, expected(PROMPT), "")
+    assert run(PROMPT, QUIET, f"--model_size={MODELS_DIR / 'demo'}") == (0, expected(PROMPT), "")
 
 
 def test_help_names_every_flag(run):
     status, stdout, stderr = run("--help")
     assert status == 0
-    for flag in ("PROMPT", "--n_tokens_to_generate", "--model_size", "--models_dir"):
-        assert flag in stdout + stderr
+    for flag in inspect.signature(commands.main).parameters:
+        assert f"--{flag}=" in stdout + stderr
     assert "FIRE" not in stdout + stderr
     assert "INFO" not in stdout + stderr
 
@@ -143,7 +155,7 @@ def test_characters_that_stdout_does_not_have_do_no_harm(start, encoding):
 @posix
 def test_a_platform_whose_own_encoding_is_ascii(run, expected):
     variables = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
-    assert run(PROMPT, DEMO, **variables) == (0, expected(PROMPT), "")
+    assert run(PROMPT, DEMO, QUIET, **variables) == (0, expected(PROMPT), "")
 
 
 # What goes wrong.
@@ -178,32 +190,96 @@ def test_without_network_no_folder_is_left_beside_the_code(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["give a prompt", "--help"]),
-        ([""], ["the prompt is empty"]),
-        (["--prompt="], ["the prompt is empty"]),
+        ([], ["prompt", "empty"]),
+        ([""], ["prompt", "empty"]),
+        (["--prompt="], ["prompt", "empty"]),
         (["--prompt"], ["--prompt needs a value"]),
         (["Once", "upon"], ["2 prompts", "quotes"]),
         (["x", "--prompt=y"], ["2 prompts"]),
-        (["x", "--modle_size=demo"], ["no flag --modle_size=demo", "--help"]),
+        (["x", "--modle_size=demo"], ["no flag --modle_size=demo, but --model_size"]),
+        (["--modle-size=demo"], ["no flag --modle-size=demo, but --model_size", "--"]),
+        (["x", "--nonsense"], ["no flag --nonsense", "--help"]),
         (["x", "--no\nflag"], ["no flag --no flag"]),
-        (["--modle_size", "demo", "x"], ["no flag --modle_size", "--help"]),
+        (["--nonsense", "demo", "x"], ["no flag --nonsense", "--help"]),
         (["x", "--model_size=125M"], ["no model '125M'", "124M, 355M, 774M, 1558M, demo"]),
         (["x", "--model_size="], ["no model ''"]),
         (["x", "--model_size=no/such/folder"], ["no model 'no/such/folder'"]),
         (["x", "--model_size"], ["--model_size needs a value"]),
-        (["x", "--n_tokens_to_generate=0"], ["--n_tokens_to_generate", "'0'"]),
+        (["x", f"--models_dir={__file__}"], ["models_dir", "test_cli.py is not a folder"]),
+        (["x", "--n_tokens_to_generate=0"], ["--n_tokens_to_generate", "from 1 up", "'0'"]),
         (["x", "--n_tokens_to_generate=-1"], ["'-1'"]),
         (["x", "--n_tokens_to_generate=1.5"], ["'1.5'"]),
         (["x", "--n_tokens_to_generate=many"], ["'many'"]),
         (["x", "--n_tokens_to_generate="], ["''"]),
-        (["x", DEMO, "--n_tokens_to_generate=256"], ["256", "n_tokens_to_generate"]),
-        (["x", DEMO, "--n_tokens_to_generate=99999999999999999999"], ["256", "n_tokens_to_generate"]),
-        (["x" * 3000, DEMO], ["256"]),
+        (["x", "--n_tokens_to_generate=" + "9" * 400], ["a whole number"]),
     ],
 )
 @pytest.mark.parametrize("script", ["gpt2.py", "gpt2_pico.py"])
 def test_a_bad_argument_is_said_in_one_line(run, script, arguments, words):
     fails(run(*arguments, script=script), 2, *words)
+
+
+def test_the_context_of_pico_does_not_move(run):
+    for arguments in (["x" * 3000], ["x", "-n=256"], ["x", "-n=99999999999999999999"]):
+        fails(run(*arguments, DEMO, script="gpt2_pico.py"), 2, "256")
+
+
+NO_FILE = "no/such/file"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--temperature=-1"], ["temperature must be 0 (greedy) or more, not -1.0"]),
+        (["--temperature=hot"], ["--temperature takes a number, not 'hot'"]),
+        (["--temperature=nan"], ["'nan'"]),
+        (["--temperature=inf"], ["'inf'"]),
+        (["--top_k=-1"], ["--top_k takes a whole number from 0 up, not '-1'"]),
+        (["--top_k=2.5"], ["'2.5'"]),
+        (["--top_p=0"], ["top_p must be more than 0"]),
+        (["--top_p=1.5"], ["top_p"]),
+        (["--min_p=-0.1"], ["min_p"]),
+        (["--min_p=2"], ["min_p"]),
+        (["--repetition_penalty=0"], ["repetition_penalty"]),
+        (["--repetition_penalty"], ["--repetition_penalty needs a value"]),
+        (["--seed=-1"], ["--seed takes a whole number from 0 up"]),
+        (["--seed=x"], ["--seed"]),
+        (["--stop="], ["stop must not be an empty text"]),
+        (["--stop"], ["--stop needs a value"]),
+        (["--stream=maybe"], ["--stream takes True or False, not 'maybe'"]),
+        (["--quiet=1"], ["--quiet takes True or False"]),
+        (["--unconditional"], ["unconditional", "give none with it"]),
+        (["--unconditional=yes"], ["--unconditional takes True or False"]),
+        (["--prompt_file=x"], ["give one of these only"]),
+        (["--prompts_file=x"], ["give one of these only"]),
+        (["-"], ["give one of these only"]),
+        (["--n_samples=0"], ["--n_samples takes a whole number from 1 up"]),
+        (["--batch_size=0"], ["--batch_size takes a whole number from 1 up"]),
+        (["--logprobs=-1"], ["--logprobs takes a whole number from 0 up"]),
+        (["--score=2"], ["--score takes True or False"]),
+        (["--score", "--stride=0", DEMO], ["stride must be from 1 to 256, not 0"]),
+        (["--score", "--stride=257", DEMO], ["stride must be from 1 to 256, not 257"]),
+        (["--stride=5"], ["stride is for score"]),
+    ],
+    ids=" ".join,
+)
+def test_a_bad_value_of_each_flag_is_said_in_one_line(run, arguments, words):
+    fails(run("x", *arguments), 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([f"--prompt_file={NO_FILE}"], [NO_FILE, "cannot be read: No such file"]),
+        ([f"--prompts_file={NO_FILE}"], [NO_FILE, "cannot be read: No such file"]),
+        ([f"--prompt_file={ROOT}"], [str(ROOT), "cannot be read"]),
+        (["--prompt_file=x", "--prompts_file=x"], ["give one of these only"]),
+        (["--score", "--unconditional"], ["score takes one text"]),
+        (["--score", "--prompts_file=x"], ["score takes one text"]),
+    ],
+)
+def test_a_bad_source_of_prompts_is_said_in_one_line(run, arguments, words):
+    fails(run(*arguments), 2, *words)
 
 
 def test_certificates_that_are_not_there(run, tmp_path):
@@ -259,7 +335,7 @@ def test_a_stdout_or_stderr_that_is_closed(run, closed, status):
     """As `>&-` or `2>&-` in a shell: nothing is said there, and nothing on the other one in its stead."""
     size = "demo" if status == 0 else "125M"
     code = f"import os, sys; os.close({closed}); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    arguments = (str(ROOT / "gpt2.py"), PROMPT, f"--model_size={size}")
+    arguments = (str(ROOT / "gpt2.py"), PROMPT, QUIET, f"--model_size={size}")
     assert run(*arguments, code=code) == (status, "", "")
 
 
@@ -278,7 +354,7 @@ def test_ctrl_c_while_it_waits_for_the_network(start, tmp_path, silent_listener)
 @posix
 def test_ctrl_c_in_a_download(start, tmp_path, server):
     server.faults["vocab.bpe"] = "hang"
-    code = f"import cli, gpt2, utils; utils.MODELS_URL = {server.url!r}; cli.run(gpt2.main)"
+    code = f"import cli, commands, utils; utils.MODELS_URL = {server.url!r}; cli.run(commands.main)"
     process = start(PROMPT, f"--models_dir={tmp_path}", code=code, NO_PROXY="127.0.0.1")
     stderr = ""
     while "vocab.bpe:" not in stderr:  # the bar of the file that hangs

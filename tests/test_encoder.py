@@ -1,5 +1,6 @@
 """The tokenizer against Hugging Face tokenizers' byte-level BPE, on GPT-2's vocabulary and on the demo's."""
 
+import itertools
 import json
 import shutil
 import sys
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import encoder
-from encoder import Encoder, bytes_to_unicode, get_encoder
+from encoder import Encoder, TextStream, bytes_to_unicode, get_encoder
 from utils import DEMO_DIR
 
 DATA = ROOT / "tests" / "data"
@@ -154,6 +155,69 @@ def test_merges_apply_by_rank_and_from_the_left():
     ours = Encoder({token: id for id, token in enumerate(vocabulary)}, merges)
     assert [vocabulary[id] for id in ours.encode("abab aab")] == ["abab", "Ġ", "a", "ab"]
     assert [vocabulary[id] for id in ours.encode("abcb")] == ["a", "bc", "b"]
+
+
+# Text as it comes.
+
+
+def ids_cut_at(text, cuts):
+    """Ids of the text, whose tokens never reach over one of the cuts, which are places between its bytes."""
+    raw, ids = text.encode("utf-8"), []
+    for start, end in itertools.pairwise([0, *sorted(cuts), len(raw)]):
+        try:
+            ids += OURS["gpt2"].encode(raw[start:end].decode("utf-8"))
+        except UnicodeDecodeError:  # half a character: byte by byte
+            ids += [OURS["gpt2"].encoder[OURS["gpt2"].byte_encoder[byte]] for byte in raw[start:end]]
+    return ids
+
+
+def read_until(text, stop):
+    """Character by character, until the text read so far ends with a stop string -> the text before that."""
+    for n in range(len(text) + 1):
+        complete = [string for string in stop if text[:n].endswith(string)]
+        if complete:
+            return text[: n - max(map(len, complete))], True
+    return text, False
+
+
+letters = st.text("ab é🙂", max_size=12)
+
+
+@settings(max_examples=500)
+@given(text=letters, stop=st.lists(st.text("ab é🙂", min_size=1, max_size=4), max_size=3), data=st.data())
+def test_stop_strings_are_found_wherever_the_tokens_are_cut(text, stop, data):
+    ids = ids_cut_at(text, data.draw(st.sets(st.integers(0, len(text.encode("utf-8"))))))
+    stream = TextStream(OURS["gpt2"], stop)
+    pieces = []
+    for id in ids:
+        pieces.append(stream.push(id))
+        if stream.has_stopped:
+            break
+    pieces.append(stream.finish())
+    assert ("".join(pieces), stream.has_stopped) == read_until(text, stop)
+
+
+@pytest.mark.parametrize("n", range(len("end of 🙂")))
+def test_a_stop_string_over_each_token_boundary_is_never_printed_in_part(n):
+    stop = "end of 🙂"
+    stream = TextStream(OURS["gpt2"], [stop])
+    ids = ids_cut_at("before " + stop, [len(("before " + stop[:n]).encode("utf-8"))])
+    assert "".join(map(stream.push, ids)) == "before "
+    assert stream.has_stopped
+    assert stream.finish() == ""
+
+
+@given(st.lists(st.integers(0, 50256)), st.lists(st.text(min_size=1, max_size=2), max_size=2))
+def test_any_ids_come_to_what_they_decode_to(ids, stop):
+    stream = TextStream(OURS["gpt2"], stop)
+    text = "".join(map(stream.push, ids)) + stream.finish()
+    assert text == read_until(OURS["gpt2"].decode(ids), stop)[0]
+
+
+def test_text_is_held_back_no_longer_than_it_must():
+    stream = TextStream(OURS["gpt2"], ["stop it"])
+    bytes_of = [OURS["gpt2"].encoder[OURS["gpt2"].byte_encoder[byte]] for byte in "é st, stop i!".encode()]
+    assert [stream.push(id) for id in bytes_of] == [*["", "é", " ", "", "", "st,", " "], *[""] * 6, "stop i!"]
 
 
 # Damage.

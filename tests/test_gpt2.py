@@ -1,6 +1,7 @@
 """The forward pass against transformers, against plain loops, and against what must hold for any GPT-2."""
 
 import ast
+import itertools
 import math
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from random_params import random_params
 
 import gpt2
 import gpt2_pico
+from sampling import sample
 from utils import MODELS_DIR, load_encoder_hparams_and_params, missing_files
 
 BOTH = pytest.mark.parametrize("module", [gpt2, gpt2_pico], ids=["gpt2", "gpt2_pico"])
@@ -193,6 +195,21 @@ def test_one_token_more_than_the_context_is_an_error(module):
 # generate.
 
 
+@pytest.fixture
+def forward_passes(monkeypatch):
+    """A list of (shape of the inputs, shape of the logits) of each call of gpt2."""
+    calls = []
+    forward_pass = gpt2.gpt2
+
+    def recorded(inputs, **kwargs):
+        logits = forward_pass(inputs, **kwargs)
+        calls.append((np.shape(inputs), logits.shape))
+        return logits
+
+    monkeypatch.setattr(gpt2, "gpt2", recorded)
+    return calls
+
+
 def test_generate_takes_the_likeliest_token_each_time():
     params, ids = small_model(), [1, 2, 3]
     for id in gpt2.generate([1, 2, 3], params, 3, 10):
@@ -212,23 +229,14 @@ def test_generate_yields_each_id_as_soon_as_it_is_known():
     params = small_model()
     ids = gpt2.generate([1, 2, 3], params, 3, 10)
     next(ids)
-    params.clear()  # from now on nothing can be computed
-    with pytest.raises(TypeError, match="missing 4 required positional arguments"):
+    del params["blocks"]  # from now on nothing can be computed
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'blocks'"):
         next(ids)
 
 
-def test_generate_computes_the_logits_of_the_last_position_only(monkeypatch):
-    shapes = []
-    forward_pass = gpt2.gpt2
-
-    def recorded(*args, **kwargs):
-        logits = forward_pass(*args, **kwargs)
-        shapes.append(logits.shape)
-        return logits
-
-    monkeypatch.setattr(gpt2, "gpt2", recorded)
+def test_generate_computes_each_position_once_and_the_logits_of_the_last_only(forward_passes):
     assert len(list(gpt2.generate([1, 2, 3], small_model(), 3, 5))) == 5
-    assert shapes == [(1, 50)] * 5
+    assert forward_passes == [((3,), (1, 50)), *[((1,), (1, 50))] * 4]
 
 
 @pytest.mark.parametrize("inputs", [[1, 2, 3], (1, 2, 3), np.array([1, 2, 3])])
@@ -238,16 +246,175 @@ def test_generate_takes_lists_tuples_and_arrays(inputs):
     assert all(type(id) is int for id in ids)
 
 
-def test_generate_fills_the_context_exactly():
-    assert len(list(gpt2.generate([1] * 4, small_model(), 3, 20))) == 20
-    with pytest.raises(ValueError, match="4 tokens and 21 new ones are more than the 24"):
-        next(gpt2.generate([1] * 4, small_model(), 3, 21))
-
-
 @pytest.mark.parametrize("inputs", [[], [50], [-1], [1, 2, 1000]])
 def test_generate_refuses_a_prompt_that_is_none(inputs):
     with pytest.raises(ValueError, match="ids from 0 to 49"):
         next(gpt2.generate(inputs, small_model(), 3, 1))
+
+
+def test_generate_refuses_values_out_of_range():
+    with pytest.raises(ValueError, match="temperature"):
+        next(gpt2.generate([1], small_model(), 3, 1, temperature=-1))
+
+
+def test_generate_ends_before_the_stop_id():
+    params = small_model()
+    ids = list(gpt2.generate([1, 2, 3], params, 3, 10))
+    assert ids[0] != ids[4]
+    assert list(gpt2.generate([1, 2, 3], params, 3, 10, stop_id=ids[4])) == ids[: ids.index(ids[4])]
+
+
+def test_generate_draws_what_sample_draws_from_the_logits_of_the_whole_text():
+    params, ids = small_model(), [1, 2, 3]
+    how = {"temperature": 0.8, "top_k": 20, "top_p": 0.9, "min_p": 0.02, "repetition_penalty": 1.2}
+    rng = np.random.default_rng(7)
+    for id in gpt2.generate([1, 2, 3], params, 3, 20, seed=7, **how):
+        assert id == sample(gpt2.gpt2(ids, **params, n_head=3)[-1], **how, previous=ids, rng=rng)
+        ids.append(id)
+    assert len(ids) == 23
+
+
+def test_the_same_seed_draws_the_same_text():
+    texts = [list(gpt2.generate([1], small_model(), 3, 20, temperature=1, seed=seed)) for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_generate_fills_the_context_exactly(forward_passes):
+    """24 tokens fit, and the logits of the last of them give one more."""
+    assert len(list(gpt2.generate([1] * 4, small_model(), 3, 21))) == 21
+    assert forward_passes == [((4,), (1, 50)), *[((1,), (1, 50))] * 20]
+
+
+def test_a_full_context_goes_on_from_its_newest_half(forward_passes):
+    params, ids, context = small_model(), [1, 2, 3, 4], [1, 2, 3, 4]
+    with pytest.warns(UserWarning, match="the context of 24 tokens is full: its newest half is kept"):
+        generated = list(gpt2.generate(ids, params, 3, 80))
+    n_computed = [shape[0] for shape, _ in forward_passes]
+    assert n_computed == [4, *[1] * 20, *([13] + [1] * 11) * 4, 13, *[1] * 10]
+    for id in generated:
+        if len(context) == 25:
+            context = context[12:]
+        logits = gpt2.gpt2(context, **params, n_head=3)[-1]
+        assert id == np.argmax(logits)
+        context.append(id)
+    assert ids == [1, 2, 3, 4]
+
+
+def test_of_a_prompt_longer_than_the_context_the_end_is_used():
+    params, ids = small_model(), [n % 50 for n in range(100)]
+    with pytest.warns(UserWarning, match="more than the 24 tokens"):
+        generated = list(gpt2.generate(ids, params, 3, 1))
+    assert generated == list(gpt2.generate(ids[-24:], params, 3, 1))
+    assert generated[0] == np.argmax(gpt2.gpt2(ids[-24:], **params, n_head=3)[-1])
+
+
+# The cache.
+
+
+@given(seed=st.integers(0, 1000), n_batch=st.integers(0, 4), n_seq=st.integers(1, 24), data=st.data())
+def test_a_text_in_pieces_has_the_logits_of_the_whole(seed, n_batch, n_seq, data):
+    """n_batch 0 stands for a text without the axis of a batch."""
+    params = small_model(seed % 5)
+    shape = (n_batch, n_seq) if n_batch else (n_seq,)
+    ids = np.random.default_rng(seed).integers(50, size=shape)
+    cuts = sorted(data.draw(st.sets(st.integers(1, n_seq)))) if n_seq > 1 else []
+    n_slots = data.draw(st.integers(n_seq, 24))
+    cache = gpt2.new_cache(params, 3, *shape[:-1], n_slots=n_slots)
+    pieces = [
+        gpt2.gpt2(ids[..., start:end], **params, n_head=3, cache=cache, n_past=start)
+        for start, end in itertools.pairwise([0, *cuts, n_seq])
+        if start < end
+    ]
+    whole = gpt2.gpt2(ids, **params, n_head=3)
+    np.testing.assert_allclose(np.concatenate(pieces, axis=-2), whole, atol=1e-4)
+
+
+@given(
+    seed=st.integers(0, 1000), lengths=st.lists(st.integers(1, 12), min_size=1, max_size=5), data=st.data()
+)
+def test_padding_does_not_change_a_row(seed, lengths, data):
+    """Texts of different lengths in a batch, whole or as a prompt and one token after the other."""
+    params, rng = small_model(seed % 5), np.random.default_rng(seed)
+    n_seq = max(lengths) + data.draw(st.integers(0, 3))
+    n_pad = np.array([[n_seq - length] for length in lengths])
+    ids = rng.integers(50, size=(len(lengths), n_seq + 5))
+    whole = gpt2.gpt2(ids, **params, n_head=3, n_pad=n_pad)
+    cache = gpt2.new_cache(params, 3, len(lengths))
+    pieces = [gpt2.gpt2(ids[:, :n_seq], **params, n_head=3, cache=cache, n_pad=n_pad)]
+    for n in range(n_seq, n_seq + 5):
+        pieces.append(gpt2.gpt2(ids[:, [n]], **params, n_head=3, cache=cache, n_past=n, n_pad=n_pad))
+    in_pieces = np.concatenate(pieces, axis=1)
+    for row, n in enumerate(n_pad[:, 0]):
+        alone = gpt2.gpt2(ids[row, n:], **params, n_head=3)
+        np.testing.assert_allclose(whole[row, n:], alone, atol=1e-4)
+        np.testing.assert_allclose(in_pieces[row, n:], alone, atol=1e-4)
+
+
+def test_nothing_but_the_new_slots_of_the_cache_is_written():
+    params = small_model()
+    cache = gpt2.new_cache(params, 3)
+    cache[:] = 7
+    gpt2.gpt2([1, 2, 3], **params, n_head=3, cache=cache, n_past=5)
+    assert cache.shape == (3, 2, 3, 24, 4)
+    assert np.all(cache[..., :5, :] == 7)
+    assert np.all(cache[..., 5:8, :] != 7)
+    assert np.all(cache[..., 8:, :] == 7)
+
+
+@pytest.mark.parametrize(("n_past", "n_seq", "n_slots"), [(24, 1, 24), (20, 5, 24), (0, 11, 10), (10, 1, 10)])
+def test_what_does_not_fit_in_the_cache_is_an_error(n_past, n_seq, n_slots):
+    params = small_model()
+    cache = gpt2.new_cache(params, 3, n_slots=n_slots)
+    with pytest.raises(ValueError, match=f"no room for {n_past + n_seq} tokens"):
+        gpt2.gpt2([1] * n_seq, **params, n_head=3, cache=cache, n_past=n_past)
+
+
+def test_a_cache_longer_than_the_context_does_not_lengthen_the_context():
+    params = small_model()
+    cache = gpt2.new_cache(params, 3, n_slots=30)
+    with pytest.raises(ValueError, match="n_ctx is 24"):
+        gpt2.gpt2([1], **params, n_head=3, cache=cache, n_past=24)
+
+
+# score.
+
+
+@pytest.mark.parametrize("stride", [None, 1, 5, 12, 23, 24])
+@pytest.mark.parametrize("n_seq", [2, 24, 25, 26, 60])
+def test_scores_are_what_a_window_for_each_token_says(n_seq, stride):
+    """In a window that ends with the token, and begins where that of `score` does, by its description."""
+    params = small_model()
+    ids = np.random.default_rng(n_seq).integers(50, size=n_seq)
+    scores = gpt2.score(ids, params, 3, stride)
+    assert scores.shape == (n_seq - 1,)
+    assert scores.dtype == np.float64
+    for n, log_prob in enumerate(scores, 1):
+        last = n if n <= 24 else min(24 + -(-(n - 24) // (stride or 12)) * (stride or 12), n_seq - 1)
+        context = ids[max(0, last - 24) : n] if n > 24 else ids[:n]
+        logits = gpt2.gpt2(context, **params, n_head=3)[-1].astype(np.float64)
+        assert log_prob == pytest.approx(logits[ids[n]] - math.log(math.fsum(np.exp(logits))), abs=1e-5)
+
+
+def test_a_text_of_one_token_has_no_scores():
+    assert gpt2.score([1], small_model(), 3).shape == (0,)
+
+
+def test_scores_of_very_large_logits_are_finite(demo):
+    _, hparams, params = demo
+    params = params | {"wte": params["wte"] * 1000}
+    assert np.isfinite(gpt2.score([1, 2, 3], params, hparams["n_head"])).all()
+
+
+@pytest.mark.parametrize("stride", [0, -1, 25])
+def test_a_stride_out_of_range_is_an_error(stride):
+    with pytest.raises(ValueError, match="stride must be from 1 to 24"):
+        gpt2.score([1, 2, 3], small_model(), 3, stride)
+
+
+@pytest.mark.parametrize("ids", [[1, 50], [-1, 1]])
+def test_score_refuses_ids_that_are_none(ids):
+    with pytest.raises(ValueError, match="ids must be from 0 to 49"):
+        gpt2.score(ids, small_model(), 3)
 
 
 # The published outputs of the real model, where it is.
@@ -322,14 +489,17 @@ def lines_of_forward_pass(path):
 
 def test_the_forward_pass_is_short():
     assert lines_of_forward_pass(ROOT / "gpt2.py") <= 40
+    assert len((ROOT / "gpt2.py").read_text(encoding="utf-8").splitlines()) <= 320
     assert lines_of_forward_pass(ROOT / "gpt2_pico.py") <= 30
     assert len((ROOT / "gpt2_pico.py").read_text(encoding="utf-8").splitlines()) <= 60
 
 
-@pytest.mark.parametrize("module", ["gpt2", "gpt2_pico"])
-def test_import_needs_numpy_alone(module):
+@pytest.mark.parametrize(
+    ("module", "modules"), [("gpt2", {"gpt2", "sampling"}), ("gpt2_pico", {"gpt2_pico"})]
+)
+def test_import_needs_numpy_alone(module, modules):
     code = f"import sys, numpy; before = set(sys.modules); import {module}; print(set(sys.modules) - before)"
     result = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert result.stdout.strip() == f"{{'{module}'}}"
+    assert ast.literal_eval(result.stdout) == modules

@@ -292,7 +292,7 @@ def test_hparams_that_do_not_fit_are_named(demo_copy, content, fault):
 def test_merges_cut_short_are_found(demo_copy):
     lines = (demo_copy / "vocab.bpe").read_text(encoding="utf-8").splitlines(keepends=True)
     (demo_copy / "vocab.bpe").write_text("".join(lines[:300]), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"vocab\.bpe does not have the merges"):
+    with pytest.raises(CheckpointError, match=r"not the 256 bytes, the merges of vocab\.bpe, and"):
         load_encoder_hparams_and_params(str(demo_copy))
 
 

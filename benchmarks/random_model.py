@@ -1,0 +1,36 @@
+"""A model of GPT-2's shapes, with seeded random weights, in the files that OpenAI's models have."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from bundle_writer import write_bundle  # noqa: E402
+from random_params import random_params  # noqa: E402
+
+HPARAMS_124M = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12}
+
+
+def write_random_model(folder, hparams=HPARAMS_124M, seed=0):
+    """Write the five files into `folder`; hparams["n_vocab"] must be 50257, that of OpenAI's vocabulary."""
+    shapes = {name: hparams[name] for name in ("n_vocab", "n_ctx", "n_embd", "n_layer")}
+    params = random_params(**shapes, std=0.02, seed=seed)
+    variables = {}
+
+    def collect(name, tree):
+        if isinstance(tree, dict):
+            for key, value in tree.items():
+                collect(f"{name}/{key}", value)
+        else:
+            variables[name] = tree[None] if name.endswith("/w") else tree  # as a convolution of width 1
+
+    for layer, block in enumerate(params.pop("blocks")):
+        collect(f"model/h{layer}", block)
+    collect("model", params)
+    write_bundle(folder / "model.ckpt", variables)
+    (folder / "hparams.json").write_text(json.dumps(hparams))
+    for file in ("encoder.json", "vocab.bpe"):
+        shutil.copy(ROOT / "tests" / "data" / "gpt2" / file, folder)

@@ -1,0 +1,296 @@
+"""What `python gpt2.py` does: continue a text as you watch, or many at once, or say how likely a text is."""
+
+import contextlib
+import json
+import math
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from batch import generate_batch
+from encoder import END_OF_TEXT, TextStream
+from gpt2 import generate, score_windows
+from sampling import check_sampling, log_softmax
+from utils import load_encoder_hparams_and_params
+
+
+def main(
+    prompt: str = None,
+    n_tokens_to_generate: int = 40,
+    model_size: str = None,
+    models_dir: str = None,
+    temperature: float = None,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    seed: int = None,
+    stop: list = (),
+    stream: bool = True,
+    quiet: bool = False,
+    prompt_file: str = None,
+    unconditional: bool = False,
+    prompts_file: str = None,
+    n_samples: int = 1,
+    batch_size: int = 8,
+    logprobs: int = None,
+    score: bool = False,
+    stride: int = None,
+):
+    """Continue a text with GPT-2.
+
+    Args:
+        prompt: the text to continue. Without one it is what comes through a pipe, or what you type.
+        n_tokens_to_generate: how many tokens to add at most; a token is a word or a piece of one.
+        model_size: 124M, 355M, 774M or 1558M (downloaded on first use), demo (tiny, comes with the code), or
+            the path of a folder with a model. By default 124M, or the demo where 124M cannot be had.
+        models_dir: where the downloaded models are; by default the folder "models" beside gpt2.py.
+        temperature: 0 always takes the likeliest token, more is more daring. By default 0, but 1 where top_k,
+            top_p, min_p, seed or n_samples asks for chance.
+        top_k: draw from the so many likeliest tokens; 0 is all.
+        top_p: draw from the fewest likeliest tokens that together are at least so probable; 1 is all.
+        min_p: draw from the tokens at least so many times as probable as the likeliest; 0 is all.
+        repetition_penalty: above 1, tokens that the text has already become less likely.
+        seed: a whole number; with the same one chance repeats itself.
+        stop: a text before which the output ends. May be given several times.
+        stream: False prints the text at the end, not as it is made.
+        quiet: no progress bar and no statistics.
+        prompt_file: a file with the prompt; "-", which may also stand in the prompt's place, is the pipe.
+        unconditional: start without a prompt.
+        prompts_file: a file with a prompt on each line, or JSON lines, each with a "prompt". The results are
+            JSON lines, as they are with n_samples and logprobs.
+        n_samples: how many continuations of each prompt to draw.
+        batch_size: how many texts to write at once.
+        logprobs: say how likely each token was, and which so many would have been the likeliest.
+        score: do not continue the text, but say how likely each of its tokens is.
+        stride: by how many tokens score moves its window on, in a text longer than the context; by default
+            half of the context.
+    """
+    if temperature is None:
+        is_random = top_k > 0 or top_p < 1 or min_p > 0 or seed is not None or n_samples > 1
+        temperature = 1.0 if is_random else 0.0
+    sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    sampling["repetition_penalty"] = repetition_penalty
+    check_sampling(**sampling)
+    if "" in stop:
+        raise ValueError("stop must not be an empty text")
+    if score and (unconditional or prompts_file is not None):
+        raise ValueError("score takes one text: no unconditional and no prompts_file with it")
+    if stride is not None and not score:
+        raise ValueError("stride is for score alone")
+    prompts = read_prompts(prompt, prompt_file, prompts_file, unconditional)
+
+    encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir)
+    end_of_text = encoder.encoder[END_OF_TEXT]
+    model = {"params": params, "n_head": hparams["n_head"]}
+    task = {**model, **sampling, "n_tokens_to_generate": n_tokens_to_generate, "stop_id": end_of_text}
+
+    def answer(prompts):
+        inputs = [encoder.encode(text) or [end_of_text] for text in prompts]
+        if score:
+            write_scores(encoder, [end_of_text, *inputs[0]], model, stride, quiet)
+        elif prompts_file is not None or n_samples > 1 or logprobs is not None:
+            prompts, inputs = ([x for x in xs for _ in range(n_samples)] for xs in (prompts, inputs))
+            n_rows = max(1, batch_size // n_samples) * n_samples  # all samples of a prompt in one batch
+            write_json_lines(encoder, prompts, inputs, task, seed, stop, n_rows, logprobs, quiet)
+        else:
+            ids = generate(inputs[0], **task, seed=random_stream(seed, inputs[0]))
+            write_text(encoder, ids, n_tokens_to_generate, stop, stream, quiet)
+
+    if prompts is None:
+        converse(answer)
+    else:
+        answer(prompts)
+
+
+# Prompts.
+
+
+def read_prompts(prompt, prompt_file, prompts_file, unconditional):
+    """The prompts, a list of texts; or None, which means to ask for them in the terminal."""
+    given = [source for source in (prompt, prompt_file, prompts_file) if source is not None]
+    if len(given) > 1:
+        raise ValueError("give one of these only: a prompt, prompt_file, prompts_file")
+    if unconditional:
+        if given not in ([], [""]):
+            raise ValueError("unconditional starts without a prompt: give none with it")
+        return [""]
+    if prompts_file is not None:
+        return split_prompts(read_text(prompts_file), prompts_file)
+    if not given and sys.stdin and sys.stdin.isatty():
+        return None
+    text = read_text(prompt_file or "-") if prompt is None else prompt
+    if not text:
+        raise ValueError("the prompt is empty: give one in quotes, or --unconditional to start without one")
+    return [text]
+
+
+def read_text(path):
+    """The text of a file, or of the standard input for "-", less the line end at its very end."""
+    try:
+        if path == "-":
+            content = sys.stdin.buffer.read() if sys.stdin else b""
+        else:
+            content = Path(path).expanduser().read_bytes()
+        text = content.decode("utf-8-sig")
+    except OSError as error:
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8: see byte {error.start}") from None
+    return text.replace("\r\n", "\n").removesuffix("\n")
+
+
+def split_prompts(text, path):
+    """One prompt from each line; if a { at the beginning says that it is JSON lines, the line's "prompt"."""
+    prompts = text.split("\n")
+    for n, line in enumerate(prompts):
+        if text.startswith("{"):
+            try:
+                prompts[n] = json.loads(line)["prompt"]
+            except (ValueError, LookupError, TypeError, RecursionError):
+                prompts[n] = None
+            if not isinstance(prompts[n], str):
+                raise ValueError(f'{path}, line {n + 1}: it is not a JSON object with a text as its "prompt"')
+        if not prompts[n]:
+            raise ValueError(f"{path}, line {n + 1}: the prompt is empty")
+    return prompts
+
+
+def converse(answer):
+    """Ask for prompts until the end of the input, Ctrl-D. Ctrl-C stops an answer, or clears the line."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401  (gives input() its arrow keys and history; Windows has its own)
+    while True:
+        try:
+            if not sys.stdout.isatty():
+                print("> ", end="", file=sys.stderr, flush=True)
+            prompt = input("> " if sys.stdout.isatty() else "")
+            if prompt:
+                answer([prompt])
+        except KeyboardInterrupt:
+            print(file=sys.stderr)
+        except EOFError:
+            print(file=sys.stderr)
+            return
+        except ValueError as error:
+            print(error, file=sys.stderr)
+
+
+def random_stream(seed, ids, n_before=0):
+    """The seed of a text's own random numbers: they depend on its prompt, and not on what else is written.
+
+    n_before: how many texts with this prompt there were before.
+    """
+    return None if seed is None else [seed, n_before, *ids]
+
+
+# Results.
+
+
+def write_text(encoder, ids, n_tokens_to_generate, stop, is_streaming, is_quiet):
+    """Print the text of the ids, as they come or at the end, up to a stop string."""
+    text_stream = TextStream(encoder, stop)
+    text, n_tokens, start = "", 0, time.perf_counter()
+    if not is_streaming:
+        ids = progress_bar(ids, n_tokens_to_generate, is_quiet)
+    try:
+        for id in ids:
+            n_tokens += 1
+            text += text_stream.push(id)
+            if is_streaming:
+                print(text, end="", flush=True)
+                text = ""
+            if text_stream.has_stopped:
+                break
+    except KeyboardInterrupt:
+        print(text, flush=True)  # what there is
+        raise
+    print(text + text_stream.finish(), flush=True)
+    print_statistics(n_tokens, start, is_quiet)
+
+
+def write_json_lines(encoder, prompts, inputs, task, seed, stop, batch_size, logprobs, is_quiet):
+    """Continue prompts, whose ids are the inputs, batch_size at a time, and print a JSON line for each."""
+    seeds, n_before = [], Counter()
+    for ids in inputs:
+        seeds.append(random_stream(seed, ids, n_before[tuple(ids)]))
+        n_before[tuple(ids)] += 1
+    is_unicode = sys.stdout.encoding.lower().startswith("utf")
+    n_most = task["n_tokens_to_generate"]
+    n_tokens, start = 0, time.perf_counter()
+    with progress_bar(None, len(prompts) * n_most, is_quiet) as bar:
+        for first in range(0, len(prompts), batch_size):
+            batch = slice(first, first + batch_size)
+            results = complete(encoder, inputs[batch], seeds[batch], task, stop, logprobs, bar)
+            for prompt, result in zip(prompts[batch], results, strict=True):
+                line = json.dumps({"prompt": prompt, **result}, ensure_ascii=not is_unicode)
+                tqdm.write(line, file=sys.stdout)  # above the bar
+                n_tokens += len(result["tokens"])
+                bar.total -= n_most - len(result["tokens"])
+            sys.stdout.flush()
+    print_statistics(n_tokens, start, is_quiet)
+
+
+def complete(encoder, inputs, seeds, task, stop, logprobs, bar):
+    """One batch of prompts -> a result for each: a dict, as it is printed."""
+    streams = [TextStream(encoder, stop) for _ in inputs]
+    results = [{"text": "", "tokens": [], "finish_reason": "length"} for _ in inputs]
+
+    def is_done(row, id):
+        results[row]["text"] += streams[row].push(id)
+        return streams[row].has_stopped
+
+    for row, id, logits in generate_batch(inputs, seeds=seeds, is_done=is_done, **task):
+        results[row]["tokens"].append(id)
+        if logprobs is not None:
+            results[row].setdefault("logprobs", []).append(describe(encoder, id, logits, logprobs))
+        bar.update()
+    for result, stream in zip(results, streams, strict=True):
+        result["text"] += stream.finish()
+        if stream.has_stopped or len(result["tokens"]) < task["n_tokens_to_generate"]:
+            result["finish_reason"] = "stop"
+    return results
+
+
+def describe(encoder, id, logits, n_best):
+    """How likely a token was, and which tokens were the n_best likeliest."""
+    log_probs = log_softmax(logits)
+
+    def entry(id):
+        return {"id": int(id), "token": encoder.decode([id]), "logprob": round(float(log_probs[id]), 6)}
+
+    return {**entry(id), "top_logprobs": [entry(other) for other in np.argsort(-log_probs)[:n_best]]}
+
+
+def write_scores(encoder, ids, model, stride, is_quiet):
+    """Print the log-probability of each token but the first, then their sum and the perplexity."""
+    total, n_scored = 0.0, 0
+    with progress_bar(None, len(ids) - 1, is_quiet) as bar:
+        for log_probs in score_windows(ids, **model, stride=stride):
+            for log_prob in log_probs:
+                n_scored += 1
+                token = json.dumps(encoder.decode([ids[n_scored]]))
+                tqdm.write(f"{log_prob:10.4f}  {token}", file=sys.stdout)  # above the bar
+            total += math.fsum(log_probs)
+            bar.update(len(log_probs))
+    print(f"{total:10.4f}  in all, in nats")
+    print(f"{math.exp(-total / n_scored):10.4f}  perplexity")
+
+
+# Statistics.
+
+
+def progress_bar(iterable, n_tokens, is_quiet):
+    """A bar on a terminal's stderr, once it has taken two seconds."""
+    return tqdm(iterable, total=n_tokens, unit="token", delay=2, leave=False, disable=is_quiet or None)
+
+
+def print_statistics(n_tokens, start, is_quiet):
+    """One line on stderr; `start` is when the first token was begun, by time.perf_counter()."""
+    if not is_quiet:
+        seconds = time.perf_counter() - start
+        print(f"{n_tokens} tokens, {seconds:.2f} s, {n_tokens / seconds:.1f} tokens/s", file=sys.stderr)
