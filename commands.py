@@ -9,7 +9,6 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from batch import generate_batch
 from encoder import END_OF_TEXT, TextStream
@@ -90,16 +89,16 @@ def main(
     task = {**model, **sampling, "n_tokens_to_generate": n_tokens_to_generate, "stop_id": end_of_text}
 
     def answer(prompts):
-        inputs = [encoder.encode(text) or [end_of_text] for text in prompts]
         if score:
-            write_scores(encoder, [end_of_text, *inputs[0]], model, stride, quiet)
+            write_scores(encoder, [end_of_text, *encoder.encode(prompts[0])], model, stride, quiet)
         elif prompts_file is not None or n_samples > 1 or logprobs is not None:
-            prompts, inputs = ([x for x in xs for _ in range(n_samples)] for xs in (prompts, inputs))
+            samples = [text for text in prompts for _ in range(n_samples)]
             n_rows = max(1, batch_size // n_samples) * n_samples  # all samples of a prompt in one batch
-            write_json_lines(encoder, prompts, inputs, task, seed, stop, n_rows, logprobs, quiet)
+            write_json_lines(encoder, samples, n_rows, task, seed, stop, logprobs, quiet)
         else:
-            ids = generate(inputs[0], **task, seed=random_stream(seed, inputs[0]))
-            write_text(encoder, ids, n_tokens_to_generate, stop, stream, quiet)
+            ids = encoder.encode(prompts[0]) or [end_of_text]
+            new_ids = generate(ids, **task, seed=random_stream(seed, ids))
+            write_text(encoder, new_ids, n_tokens_to_generate, stop, stream, quiet)
 
     if prompts is None:
         converse(answer)
@@ -146,17 +145,19 @@ def read_text(path):
 
 def split_prompts(text, path):
     """One prompt from each line; if a { at the beginning says that it is JSON lines, the line's "prompt"."""
-    prompts = text.split("\n")
-    for n, line in enumerate(prompts):
-        if text.startswith("{"):
-            try:
-                prompts[n] = json.loads(line)["prompt"]
-            except (ValueError, LookupError, TypeError, RecursionError):
-                prompts[n] = None
-            if not isinstance(prompts[n], str):
-                raise ValueError(f'{path}, line {n + 1}: it is not a JSON object with a text as its "prompt"')
-        if not prompts[n]:
-            raise ValueError(f"{path}, line {n + 1}: the prompt is empty")
+    is_json_lines = text.startswith("{")
+    prompts = []
+    for number, line in enumerate(text.split("\n"), 1):
+        try:
+            prompt = json.loads(line)["prompt"] if is_json_lines else line
+            prompt.encode("utf-8")
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+            raise ValueError(
+                f'{path}, line {number}: it is not a JSON object with a text as "prompt"'
+            ) from None
+        if not prompt:
+            raise ValueError(f"{path}, line {number}: the prompt is empty")
+        prompts.append(prompt)
     return prompts
 
 
@@ -213,25 +214,24 @@ def write_text(encoder, ids, n_tokens_to_generate, stop, is_streaming, is_quiet)
     print_statistics(n_tokens, start, is_quiet)
 
 
-def write_json_lines(encoder, prompts, inputs, task, seed, stop, batch_size, logprobs, is_quiet):
-    """Continue prompts, whose ids are the inputs, batch_size at a time, and print a JSON line for each."""
-    seeds, n_before = [], Counter()
-    for ids in inputs:
-        seeds.append(random_stream(seed, ids, n_before[tuple(ids)]))
-        n_before[tuple(ids)] += 1
-    is_unicode = sys.stdout.encoding.lower().startswith("utf")
+def write_json_lines(encoder, prompts, batch_size, task, seed, stop, logprobs, is_quiet):
+    """Continue the prompts, batch_size at a time, and print a JSON line for each, in their order."""
+    n_before = Counter()
     n_most = task["n_tokens_to_generate"]
     n_tokens, start = 0, time.perf_counter()
     with progress_bar(None, len(prompts) * n_most, is_quiet) as bar:
         for first in range(0, len(prompts), batch_size):
-            batch = slice(first, first + batch_size)
-            results = complete(encoder, inputs[batch], seeds[batch], task, stop, logprobs, bar)
-            for prompt, result in zip(prompts[batch], results, strict=True):
-                line = json.dumps({"prompt": prompt, **result}, ensure_ascii=not is_unicode)
-                tqdm.write(line, file=sys.stdout)  # above the bar
+            batch = prompts[first : first + batch_size]
+            inputs = [encoder.encode(prompt) or [task["stop_id"]] for prompt in batch]
+            seeds = []
+            for prompt, ids in zip(batch, inputs, strict=True):
+                seeds.append(random_stream(seed, ids, n_before[prompt]))
+                n_before[prompt] += 1
+            results = complete(encoder, inputs, seeds, task, stop, logprobs, bar)
+            for prompt, result in zip(batch, results, strict=True):
+                write_above(bar, to_json({"prompt": prompt, **result}))
                 n_tokens += len(result["tokens"])
                 bar.total -= n_most - len(result["tokens"])
-            sys.stdout.flush()
     print_statistics(n_tokens, start, is_quiet)
 
 
@@ -239,6 +239,7 @@ def complete(encoder, inputs, seeds, task, stop, logprobs, bar):
     """One batch of prompts -> a result for each: a dict, as it is printed."""
     streams = [TextStream(encoder, stop) for _ in inputs]
     results = [{"text": "", "tokens": [], "finish_reason": "length"} for _ in inputs]
+    details = [[] for _ in inputs]
 
     def is_done(row, id):
         results[row]["text"] += streams[row].push(id)
@@ -247,12 +248,14 @@ def complete(encoder, inputs, seeds, task, stop, logprobs, bar):
     for row, id, logits in generate_batch(inputs, seeds=seeds, is_done=is_done, **task):
         results[row]["tokens"].append(id)
         if logprobs is not None:
-            results[row].setdefault("logprobs", []).append(describe(encoder, id, logits, logprobs))
+            details[row].append(describe(encoder, id, logits, logprobs))
         bar.update()
-    for result, stream in zip(results, streams, strict=True):
+    for result, stream, detail in zip(results, streams, details, strict=True):
         result["text"] += stream.finish()
         if stream.has_stopped or len(result["tokens"]) < task["n_tokens_to_generate"]:
             result["finish_reason"] = "stop"
+        if logprobs is not None:
+            result["logprobs"] = detail
     return results
 
 
@@ -273,20 +276,32 @@ def write_scores(encoder, ids, model, stride, is_quiet):
         for log_probs in score_windows(ids, **model, stride=stride):
             for log_prob in log_probs:
                 n_scored += 1
-                token = json.dumps(encoder.decode([ids[n_scored]]))
-                tqdm.write(f"{log_prob:10.4f}  {token}", file=sys.stdout)  # above the bar
+                write_above(bar, f"{log_prob:10.4f}  {to_json(encoder.decode([ids[n_scored]]))}")
             total += math.fsum(log_probs)
             bar.update(len(log_probs))
     print(f"{total:10.4f}  in all, in nats")
     print(f"{math.exp(-total / n_scored):10.4f}  perplexity")
 
 
-# Statistics.
+def to_json(value):
+    """JSON that stdout can show whatever its encoding is: elsewhere than in Unicode with escapes."""
+    return json.dumps(value, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf"))
+
+
+# Progress.
 
 
 def progress_bar(iterable, n_tokens, is_quiet):
     """A bar on a terminal's stderr, once it has taken two seconds."""
+    from tqdm import tqdm  # here, where it slows no other start
+
     return tqdm(iterable, total=n_tokens, unit="token", delay=2, leave=False, disable=is_quiet or None)
+
+
+def write_above(bar, line):
+    """Print a line, in a terminal above the progress bar."""
+    bar.write(line, file=sys.stdout)
+    sys.stdout.flush()
 
 
 def print_statistics(n_tokens, start, is_quiet):

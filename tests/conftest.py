@@ -130,12 +130,18 @@ def server(monkeypatch):
 # The command line.
 
 
+STREAMS = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+
+
 @pytest.fixture
 def start(dead_address, tmp_path):
-    """start(*arguments): `python gpt2.py` with them, from another folder and without network, as a Popen."""
+    """start(*arguments): `python gpt2.py` with them, from another folder and without network, as a Popen.
+
+    `streams` takes the place of STREAMS, name by name; `changes` are those to the environment.
+    """
     running = []
 
-    def start(*arguments, script="gpt2.py", code=None, proxy=dead_address, stdout=subprocess.PIPE, **changes):
+    def start(*arguments, script="gpt2.py", code=None, proxy=dead_address, streams=None, **changes):
         what = ["-c", code] if code else [str(ROOT / script)]
         env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
         env.pop("PYTHONUNBUFFERED", None)  # a full disk is noticed later with a buffer than without
@@ -145,11 +151,9 @@ def start(dead_address, tmp_path):
             [sys.executable, *what, *arguments],
             cwd=tmp_path,
             env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.PIPE,
             encoding="utf-8",
             errors="surrogateescape",
+            **STREAMS | (streams or {}),
         )
         running.append(process)
         return process
@@ -162,11 +166,13 @@ def start(dead_address, tmp_path):
 
 @pytest.fixture
 def run(start):
-    """run(*arguments): the same, to its end -> (exit status, stdout, stderr)."""
+    """run(*arguments): the same, to its end -> (exit status, stdout, stderr). `piped` is its stdin."""
 
-    def run(*arguments, **keywords):
+    def run(*arguments, piped=None, **keywords):
+        if piped is not None:
+            keywords["streams"] = {"stdin": subprocess.PIPE}
         process = start(*arguments, **keywords)
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(piped, timeout=120)
         return process.returncode, stdout, stderr
 
     return run

@@ -1,7 +1,9 @@
-"""The forward pass against transformers' own, run side by side, where PyTorch is installed.
+"""Forward pass, sampling and generation against transformers, side by side, where PyTorch is installed.
 
 pip install -r tests/requirements-reference.txt && pytest tests/test_against_transformers.py
 """
+
+import itertools
 
 import numpy as np
 import pytest
@@ -9,12 +11,15 @@ from random_params import random_params
 
 import gpt2
 import gpt2_pico
+import sampling
 
 WHY = "PyTorch and transformers are not installed: pip install -r tests/requirements-reference.txt"
 pytest.importorskip("torch", reason=WHY)
 pytest.importorskip("transformers", reason=WHY)
 
+import torch  # noqa: E402
 from reference import reference_logits, reference_model  # noqa: E402
+from transformers.generation import logits_process  # noqa: E402
 
 
 def check(model, ids, params, n_head):
@@ -62,3 +67,74 @@ def test_shapes_of_124M(shapes_of_124M, shape):
     hparams, params, model = shapes_of_124M
     ids = np.random.default_rng(3).integers(hparams["n_vocab"], size=shape)
     check(model, ids, params, hparams["n_head"])
+
+
+# Sampling, step by step.
+
+OPTIONS = {
+    "repetition_penalty": [1.0, 1.3, 0.8],
+    "temperature": [1.0, 0.6, 1.8],
+    "top_k": [0, 1, 7],
+    "top_p": [1.0, 0.9, 0.35],
+    "min_p": [0.0, 0.1],
+}
+COMBINATIONS = [dict(zip(OPTIONS, values, strict=True)) for values in itertools.product(*OPTIONS.values())]
+
+
+def their_steps(previous, logits, repetition_penalty, temperature, top_k, top_p, min_p):
+    """transformers' processors, in the order in which its own `generate` applies them."""
+    processors = logits_process.LogitsProcessorList()
+    if repetition_penalty != 1:
+        processors.append(logits_process.RepetitionPenaltyLogitsProcessor(repetition_penalty))
+    if temperature != 1:
+        processors.append(logits_process.TemperatureLogitsWarper(temperature))
+    if top_k:
+        processors.append(logits_process.TopKLogitsWarper(top_k))
+    if top_p < 1:
+        processors.append(logits_process.TopPLogitsWarper(top_p))
+    if min_p:
+        processors.append(logits_process.MinPLogitsWarper(min_p))
+    return processors(torch.tensor(previous), torch.tensor(logits, dtype=torch.float64)).numpy()
+
+
+@pytest.mark.parametrize("options", COMBINATIONS, ids=str)
+def test_what_is_drawn_from_is_what_transformers_draws_from(options, monkeypatch):
+    """The logits that reach `draw`, one by one; ours differ by a constant, which changes no probability."""
+    rng = np.random.default_rng(4)
+    logits = rng.normal(size=(20, 200)).astype(np.float32) * rng.uniform(0.5, 4, size=(20, 1)).astype(
+        np.float32
+    )
+    previous = rng.integers(200, size=(20, 30))
+    drawn_from = []
+    monkeypatch.setattr(sampling, "draw", lambda logits, rng: drawn_from.append(logits))
+    sampling.sample(logits, **options, previous=previous)
+    theirs = their_steps(previous, logits, **options)
+    ours = drawn_from[0]
+    assert np.array_equal(np.isinf(ours), np.isinf(theirs))
+    ours, theirs = ours - ours.max(axis=-1, keepdims=True), theirs - theirs.max(axis=-1, keepdims=True)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
+# Generation.
+
+
+def their_greedy(model, ids, n_tokens):
+    ids = torch.tensor([ids])
+    output = model.generate(
+        ids, attention_mask=torch.ones_like(ids), max_new_tokens=n_tokens, do_sample=False
+    )
+    return output[0, ids.shape[1] :].tolist()
+
+
+def test_greedy_text_on_shapes_of_124M(shapes_of_124M):
+    hparams, params, model = shapes_of_124M
+    ids = np.random.default_rng(5).integers(hparams["n_vocab"], size=20).tolist()
+    assert list(gpt2.generate(ids, params, hparams["n_head"], 30)) == their_greedy(model, ids, 30)
+
+
+def test_scores_are_minus_the_loss(demo, demo_reference):
+    _, hparams, params = demo
+    ids = np.random.default_rng(6).integers(hparams["n_vocab"], size=256).tolist()
+    with torch.no_grad():
+        loss = demo_reference(torch.tensor([ids]), labels=torch.tensor([ids])).loss.item()
+    assert -gpt2.score(ids, params, hparams["n_head"]).mean() == pytest.approx(loss, abs=1e-4)

@@ -1,5 +1,6 @@
 """The command line in real processes: what is written to stdout and stderr, and the exit status."""
 
+import ast
 import inspect
 import os
 import re
@@ -96,14 +97,43 @@ ODD_PROMPTS = [
 ]
 
 
+# A main with a flag of each kind, which says what it was given.
+ECHO = """
+from cli import run
+
+def main(prompt: str = None, n_tokens_to_generate: int = 40, quiet: bool = False, top_p: float = 1.0,
+         stop: list = (), prompt_file: str = None, model_size: str = None):
+    print(ascii((prompt, n_tokens_to_generate, quiet, top_p, stop, prompt_file, model_size)))
+
+run(main)
+"""
+
+
 @pytest.mark.parametrize("prompt", ODD_PROMPTS)
-def test_the_prompt_arrives_as_it_was_typed(run, expected, prompt):
-    assert run(prompt, DEMO, QUIET, "--n_tokens_to_generate=4") == (0, expected(prompt, 4), "")
+def test_the_prompt_arrives_as_it_was_typed(run, prompt):
+    status, stdout, stderr = run(prompt, DEMO, QUIET, "-n=4", code=ECHO)
+    assert (status, stderr) == (0, "")
+    assert ast.literal_eval(stdout) == (prompt, 4, True, 1.0, (), None, "demo")
 
 
 @pytest.mark.parametrize("prompt", ["--help", "-h", "--model_size=x", "--", "--prompt", "-"])
-def test_after_two_dashes_anything_is_the_prompt(run, expected, prompt):
-    assert run(DEMO, QUIET, "--n_tokens_to_generate=4", "--", prompt) == (0, expected(prompt, 4), "")
+def test_after_two_dashes_anything_is_the_prompt(run, prompt):
+    status, stdout, stderr = run(DEMO, "--", prompt, code=ECHO)
+    assert (status, stderr) == (0, "")
+    assert ast.literal_eval(stdout) == (prompt, 40, False, 1.0, (), None, "demo")
+
+
+def test_the_text_of_a_flag_arrives_as_it_was_typed(run):
+    flags = [word for text in ODD_PROMPTS for word in ("--stop", text, f"--stop={text}")]
+    status, stdout, stderr = run("x", "--top_p=5e-1", *flags, code=ECHO)
+    assert (status, stderr) == (0, "")
+    stop = [text for text in ODD_PROMPTS for _ in range(2)]
+    assert ast.literal_eval(stdout) == ("x", 40, False, 0.5, stop, None, None)
+
+
+def test_odd_prompts_arrive_at_the_model(run, expected):
+    for prompt in ("42", "--dash", "naïve café 你好 🙂"):
+        assert run(prompt, DEMO, QUIET, "-n=4") == (0, expected(prompt, 4), "")
 
 
 @pytest.mark.parametrize(
@@ -214,14 +244,25 @@ def test_without_network_no_folder_is_left_beside_the_code(run):
         (["x", "--n_tokens_to_generate=" + "9" * 400], ["a whole number"]),
     ],
 )
-@pytest.mark.parametrize("script", ["gpt2.py", "gpt2_pico.py"])
-def test_a_bad_argument_is_said_in_one_line(run, script, arguments, words):
-    fails(run(*arguments, script=script), 2, *words)
+def test_a_bad_argument_is_said_in_one_line(run, arguments, words):
+    fails(run(*arguments), 2, *words)
 
 
-def test_the_context_of_pico_does_not_move(run):
-    for arguments in (["x" * 3000], ["x", "-n=256"], ["x", "-n=99999999999999999999"]):
-        fails(run(*arguments, DEMO, script="gpt2_pico.py"), 2, "256")
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["prompt", "empty"]),
+        ([""], ["prompt", "empty"]),
+        (["x", "--modle_size=demo"], ["no flag --modle_size=demo, but --model_size"]),
+        (["x", "--model_size=125M"], ["no model '125M'"]),
+        (["x", "--n_tokens_to_generate=0"], ["--n_tokens_to_generate", "from 1 up", "'0'"]),
+        (["x", "--n_tokens_to_generate=256", DEMO], ["256"]),
+        (["x", "--n_tokens_to_generate=99999999999999999999", DEMO], ["256"]),
+        (["x" * 3000, DEMO], ["256"]),
+    ],
+)
+def test_a_bad_argument_of_pico_is_said_in_one_line(run, arguments, words):
+    fails(run(*arguments, script="gpt2_pico.py"), 2, *words)
 
 
 NO_FILE = "no/such/file"
@@ -314,7 +355,7 @@ def test_a_damaged_model(run, tmp_path):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
 def test_a_disk_without_room_for_the_text(start):
     with open("/dev/full", "w") as full:
-        process = start(PROMPT, DEMO, stdout=full)
+        process = start(PROMPT, DEMO, streams={"stdout": full})
         _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
     assert is_one_line(stderr)

@@ -15,6 +15,7 @@ from random_params import random_params
 
 import gpt2
 import gpt2_pico
+from batch import generate_batch
 from sampling import sample
 from utils import MODELS_DIR, load_encoder_hparams_and_params, missing_files
 
@@ -193,6 +194,21 @@ def test_one_token_more_than_the_context_is_an_error(module):
 
 
 # generate.
+
+
+def test_greedy_ids_are_those_of_transformers(demo):
+    """50 prompts and 100 tokens for each, see data/make_demo_greedy.py; 10 of them also one by one."""
+    _, hparams, params = demo
+    with np.load(ROOT / "tests" / "data" / "demo_greedy.npz") as file:
+        prompts = np.split(file["ids"], np.cumsum(file["lengths"])[:-1])
+        continuations = file["continuations"].tolist()
+    assert np.shape(continuations) == (50, 100)
+    texts = [[] for _ in prompts]
+    for row, id, _ in generate_batch(prompts, params, hparams["n_head"], 100):
+        texts[row].append(id)
+    assert texts == continuations
+    for prompt, continuation in list(zip(prompts, continuations, strict=True))[:10]:
+        assert list(gpt2.generate(prompt, params, hparams["n_head"], 100)) == continuation
 
 
 @pytest.fixture
