@@ -264,7 +264,7 @@ def describe(encoder, id, logits, n_best):
     log_probs = log_softmax(logits)
 
     def entry(id):
-        return {"id": int(id), "token": encoder.decode([id]), "logprob": round(float(log_probs[id]), 6)}
+        return {"id": int(id), "token": encoder.decode([id]), "logprob": round(float(log_probs[id]), 4)}
 
     return {**entry(id), "top_logprobs": [entry(other) for other in np.argsort(-log_probs)[:n_best]]}
 

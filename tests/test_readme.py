@@ -1,13 +1,17 @@
 """The README is true: its commands and its Python run, and print what it says they print."""
 
 import ast
+import inspect
 import itertools
 import re
 import shlex
+import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
+
+import commands
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
@@ -30,23 +34,55 @@ def test_the_two_commands_are_there_each_on_a_line_of_its_own():
     assert README.splitlines().count(INSTALL_AND_TEST) == 1
 
 
+def check(shown, printed):
+    """The same, but for the last digits of numbers: they depend on the rounding of the machine."""
+    number = r"-?\d+\.\d+"
+    assert re.split(number, shown) == re.split(number, printed)
+    numbers = [[float(n) for n in re.findall(number, text)] for text in (shown, printed)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-4, abs=2e-4)
+
+
 @pytest.mark.parametrize(("command", "output"), outputs_of("sh"))
 def test_commands_print_what_is_shown(run, tmp_path, command, output):
-    python, script, *arguments = shlex.split(command.split("&&")[-1])
+    """What is before a | is run by a shell; the rest without network, as from another folder."""
+    before, _, after = command.split("&& ")[-1].rpartition("| ")
+    python, script, *arguments = shlex.split(after)
     assert python == "python"
-    status, stdout, _ = run(*arguments, f"--models_dir={tmp_path}", script=script)
-    assert (status, stdout) == (0, output)
+    piped = subprocess.check_output(before, shell=True, text=True) if before else None
+    status, stdout, _ = run(*arguments, f"--models_dir={tmp_path}", script=script, piped=piped)
+    assert status == 0
+    check(output, stdout)
 
 
 @pytest.mark.parametrize(("code", "output"), outputs_of("python"))
 def test_python_prints_what_is_shown(run, code, output):
-    assert run(code=code) == (0, output, "")
+    status, stdout, stderr = run(code=code)
+    assert (status, stderr) == (0, "")
+    check(output, stdout)
+
+
+def test_the_conversation_is_what_each_prompt_gives(run):
+    """test_commands.py holds one in a terminal."""
+    (conversation,) = [text for kind, text in BLOCKS if kind == "console"]
+    command, *answers = re.split(r"^> ", conversation, flags=re.MULTILINE)
+    dollar, python, script, *arguments = shlex.split(command)
+    assert (dollar, python) == ("$", "python")
+    assert answers.pop() == "\n"
+    for answer in answers:
+        prompt, _, output = answer.partition("\n")
+        assert run(prompt, *arguments, script=script) == (0, output, "")
 
 
 def test_there_are_as_many_of_them_as_there_should_be():
-    assert len(outputs_of("sh")) == 2
-    assert len(outputs_of("python")) == 1
+    assert len(outputs_of("sh")) == 7
+    assert len(outputs_of("python")) == 3
     assert sum(line != "" for line in outputs_of("python")[0][0].splitlines()) == 5
+
+
+def test_every_flag_is_explained():
+    table = re.findall(r"^\| (`--.*?) \|", README, re.MULTILINE)
+    named = {flag for row in table for flag in re.findall(r"--(\w+)", row)}
+    assert named == set(inspect.signature(commands.main).parameters) - {"prompt"} | {"help"}
 
 
 def test_every_file_it_links_to_is_there():
