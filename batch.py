@@ -18,7 +18,7 @@ def generate_batch(
         prompts: token ids, n_batch lists, which may be of different lengths.
         params, n_head, n_tokens_to_generate, stop_id, sampling: as in `generate`.
         seeds: one for each prompt, as in `generate`.
-        is_done: called as is_done(row, id) after each token; True ends the row.
+        is_done: called as is_done(row, id) for each token, when the next one is asked for; True ends the row.
 
     Yields:
         row: which of the prompts, from 0. id: its new token. logits: [n_vocab], from which it was chosen.
@@ -28,17 +28,15 @@ def generate_batch(
     """
     n_ctx = len(params["wpe"])
     contexts = [check_prompt(prompt, params) for prompt in prompts]
-    rngs = [np.random.default_rng(seed) for seed in seeds or [None] * len(contexts)]
-    rows = list(
-        range(len(contexts))
-    )  # the prompts whose texts have not ended; the other lists go with this one
+    rngs = [np.random.default_rng(seed) for seed in ([None] * len(contexts) if seeds is None else seeds)]
+    rows = list(range(len(contexts)))  # whose texts have not ended; contexts, logits, cache, n_pad go with it
     n_slots = min(n_ctx, max(map(len, contexts), default=0) + n_tokens_to_generate)
-    n_past = n_slots  # the cache is to be filled
+    cache, n_past = None, 0
 
     for _ in range(n_tokens_to_generate):
         if not rows:
             return
-        if n_past == n_slots:
+        if cache is None or n_past == n_slots:
             contexts = [newest_half(ids) if len(ids) > n_ctx else ids for ids in contexts]
             logits, cache, n_past, n_pad = prefill(contexts, params, n_head, n_slots)
         else:
@@ -55,7 +53,7 @@ def generate_batch(
                 if not (is_done and is_done(row, id)):
                     ongoing.append(n)
 
-        if len(ongoing) < len(rows):
+        if len(ongoing) < len(rows):  # move up, in the same memory
             rows, contexts = [rows[n] for n in ongoing], [contexts[n] for n in ongoing]
             n_pad = n_pad[ongoing]
             cache[..., : len(ongoing), :n_past, :] = cache[..., ongoing, :n_past, :]

@@ -4,6 +4,7 @@ import difflib
 import inspect
 import math
 import os
+import re
 import sys
 import warnings
 
@@ -30,7 +31,7 @@ def run(main):
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError, MemoryError) as error:
-        print(f"{program}: {error or 'out of memory'}".replace("\n", " "), file=sys.stderr)
+        print(f"{program}: {str(error) or 'out of memory'}".replace("\n", " "), file=sys.stderr)
         sys.stdout = None  # one that cannot be written to would fail again when Python closes it
         is_bad_argument = isinstance(error, ValueError) and not isinstance(error, CheckpointError)
         sys.exit(2 if is_bad_argument else 1)
@@ -63,19 +64,20 @@ def arguments_for_fire(typed, flags):
         elif word == "-" and "prompt_file" in flags:
             values["prompt_file"] = "-"
         elif flag is None:
-            prompts.append(check_not_mistyped(word, flags))
+            check_not_mistyped(word, flags)
+            prompts.append(word)
         else:
             kind = kind_of(flags[flag])
             if not equals:
                 value = "True" if kind is bool else next(words, None)
-            if value is None:
+            if value is None or (value == "" and flag != "prompt"):
                 raise ValueError(f"{name} needs a value; --help lists the flags")
             if flag == "prompt":
                 prompts.append(value)
             elif kind is list:
                 values.setdefault(flag, []).append(value)
             else:
-                lowest = 1 if flags[flag].default else 0  # of a number that is 0, or nothing, by default
+                lowest = 1 if flags[flag].default else 0  # 0 is fine where it, or nothing, is the default
                 values[flag] = read_value(value, kind, name, lowest)
 
     if len(prompts) > 1:
@@ -99,12 +101,17 @@ def find_flag(word, flags):
 
 
 def check_not_mistyped(word, flags):
-    """The word, which is no flag; ValueError if it was probably meant to be one."""
-    name = word.partition("=")[0].removeprefix("--").replace("-", "_")
-    similar = difflib.get_close_matches(name, flags) if word.startswith("--") else []
-    if similar:
-        raise ValueError(f"there is no flag {word}, but --{similar[0]}; a prompt like that goes after --")
-    return word
+    """ValueError if a word that is no flag was probably meant to be one: --a=b, or a name like a flag's."""
+    match = re.fullmatch(r"--?([a-z][\w-]*)(=.*)?", word, re.IGNORECASE | re.DOTALL)
+    if match and (match[2] or word.startswith("--")):
+        name = match[1].lower().replace("-", "_")
+        similar = [flag for flag in flags if flag.startswith(name)] or difflib.get_close_matches(name, flags)
+        if similar:
+            raise ValueError(f"there is no flag {word}, but --{similar[0]}; a prompt like that goes after --")
+        if match[2]:
+            raise ValueError(
+                f"there is no flag {word}; --help lists the flags, a prompt like that goes after --"
+            )
 
 
 def kind_of(flag):
@@ -116,12 +123,12 @@ def kind_of(flag):
 
 def read_value(text, kind, name, lowest):
     """What the text of a flag's value stands for; a whole number has to be `lowest` or more."""
+    if kind is str:
+        return text
     try:
-        if kind is str:
-            return text
         if kind is bool:
             return {"true": True, "false": False}[text.lower()]
-        number = kind(text)
+        number = kind(text) if re.fullmatch(r"[-+.\deE]+", text, re.ASCII) else math.nan
         if math.isfinite(number) and (kind is float or number >= lowest):
             return number
     except (KeyError, ValueError, OverflowError):

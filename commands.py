@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import sys
 import time
 from collections import Counter
@@ -35,7 +36,7 @@ def main(
     unconditional: bool = False,
     prompts_file: str = None,
     n_samples: int = 1,
-    batch_size: int = 8,
+    batch_size: int = None,
     logprobs: int = None,
     score: bool = False,
     stride: int = None,
@@ -63,7 +64,7 @@ def main(
         prompts_file: a file with a prompt on each line, or JSON lines, each with a "prompt". The results are
             JSON lines, as they are with n_samples and logprobs.
         n_samples: how many continuations of each prompt to draw.
-        batch_size: how many texts to write at once.
+        batch_size: how many texts to write at once; by default some 8, with all samples of a prompt together.
         logprobs: say how likely each token was, and which so many would have been the likeliest.
         score: do not continue the text, but say how likely each of its tokens is.
         stride: by how many tokens score moves its window on, in a text longer than the context; by default
@@ -75,12 +76,14 @@ def main(
     sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
     sampling["repetition_penalty"] = repetition_penalty
     check_sampling(**sampling)
-    if "" in stop:
-        raise ValueError("stop must not be an empty text")
-    if score and (unconditional or prompts_file is not None):
-        raise ValueError("score takes one text: no unconditional and no prompts_file with it")
+    if score and (unconditional or stop or prompts_file is not None or n_samples > 1 or logprobs is not None):
+        raise ValueError(
+            "score adds nothing to its one text: no prompts_file, n_samples, logprobs, stop with it"
+        )
     if stride is not None and not score:
         raise ValueError("stride is for score alone")
+    if batch_size == 0:
+        raise ValueError("batch_size must be 1 or more, not 0")
     prompts = read_prompts(prompt, prompt_file, prompts_file, unconditional)
 
     encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir)
@@ -93,7 +96,7 @@ def main(
             write_scores(encoder, [end_of_text, *encoder.encode(prompts[0])], model, stride, quiet)
         elif prompts_file is not None or n_samples > 1 or logprobs is not None:
             samples = [text for text in prompts for _ in range(n_samples)]
-            n_rows = max(1, batch_size // n_samples) * n_samples  # all samples of a prompt in one batch
+            n_rows = batch_size or max(1, 8 // n_samples) * n_samples  # a batch computes its prompts once
             write_json_lines(encoder, samples, n_rows, task, seed, stop, logprobs, quiet)
         else:
             ids = encoder.encode(prompts[0]) or [end_of_text]
@@ -122,7 +125,7 @@ def read_prompts(prompt, prompt_file, prompts_file, unconditional):
         return split_prompts(read_text(prompts_file), prompts_file)
     if not given and sys.stdin and sys.stdin.isatty():
         return None
-    text = read_text(prompt_file or "-") if prompt is None else prompt
+    text = read_text("-" if prompt_file is None else prompt_file) if prompt is None else prompt
     if not text:
         raise ValueError("the prompt is empty: give one in quotes, or --unconditional to start without one")
     return [text]
@@ -134,7 +137,7 @@ def read_text(path):
         if path == "-":
             content = sys.stdin.buffer.read() if sys.stdin else b""
         else:
-            content = Path(path).expanduser().read_bytes()
+            content = Path(os.path.expanduser(path)).read_bytes()
         text = content.decode("utf-8-sig")
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
@@ -145,9 +148,9 @@ def read_text(path):
 
 def split_prompts(text, path):
     """One prompt from each line; if a { at the beginning says that it is JSON lines, the line's "prompt"."""
-    is_json_lines = text.startswith("{")
+    is_json_lines = text.lstrip().startswith("{")
     prompts = []
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(text.rstrip("\n").split("\n"), 1):
         try:
             prompt = json.loads(line)["prompt"] if is_json_lines else line
             prompt.encode("utf-8")
@@ -203,12 +206,12 @@ def write_text(encoder, ids, n_tokens_to_generate, stop, is_streaming, is_quiet)
             n_tokens += 1
             text += text_stream.push(id)
             if is_streaming:
-                print(text, end="", flush=True)
-                text = ""
+                piece, text = text, ""
+                print(piece, end="", flush=True)
             if text_stream.has_stopped:
                 break
     except KeyboardInterrupt:
-        print(text, flush=True)  # what there is
+        print(text + text_stream.finish(), flush=True)  # what there is
         raise
     print(text + text_stream.finish(), flush=True)
     print_statistics(n_tokens, start, is_quiet)
@@ -285,7 +288,8 @@ def write_scores(encoder, ids, model, stride, is_quiet):
 
 def to_json(value):
     """JSON that stdout can show whatever its encoding is: elsewhere than in Unicode with escapes."""
-    return json.dumps(value, ensure_ascii=not sys.stdout.encoding.lower().startswith("utf"))
+    encoding = sys.stdout.encoding or "ascii"
+    return json.dumps(value, ensure_ascii=not encoding.lower().startswith("utf"))
 
 
 # Progress.

@@ -4,7 +4,8 @@ Shapes stand beside the lines that make them, `# [n_seq, n_embd] -> [n_seq, 3*n_
     n_seq     tokens in the text,        n_vocab   tokens in the vocabulary,
     n_embd    values for each token,     n_ctx     tokens that the model can see at most,
     n_head    attention heads,           head_dim  values for each head: n_embd / n_head.
-For a batch of texts there is one more axis in front, [n_batch, n_seq, n_embd], and nothing else changes.
+For a batch of texts there is one more axis, [n_batch, n_seq, n_embd] and, where heads are apart,
+[n_head, n_batch, n_seq, head_dim]; nothing else changes.
 
 Parameters have the names of OpenAI's checkpoints and are passed by name: `**block`, `**attn`, `**c_fc`.
 Everything is float32. In NumPy 2 a single np.float64, such as np.sqrt(2), would make it float64; Python's own
@@ -55,7 +56,7 @@ def attention(q, k, v, mask):
     """For each query, the average of the values, weighted by how well their keys match it. arXiv:1706.03762.
 
     For n_q queries and n_k keys: q [n_q, head_dim], k [n_k, head_dim], v [n_k, head_dim], mask [n_q, n_k] of
-    bool -> [n_q, head_dim]. All but the mask may have more axes in front, such as one for the heads.
+    bool -> [n_q, head_dim]. All may have more axes in front; the mask need not have the one for the heads.
     """
     scores = q @ np.swapaxes(k, -1, -2) / q.shape[-1] ** 0.5  # [n_q, head_dim] -> [n_q, n_k]
     return softmax(np.where(mask, scores, -1e10)) @ v  # [n_q, n_k] -> [n_q, head_dim]
@@ -75,7 +76,7 @@ def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
         cache[..., -n_seq:, :] = k, v
         k, v = cache  # [2, n_head, n_keys, head_dim] -> two of [n_head, n_keys, head_dim]
     keys = np.arange(k.shape[-2])  # [n_keys]; without a cache n_keys is n_seq
-    mask = (keys <= keys[-n_seq:, None]) & (keys >= np.expand_dims(n_pad, -1))  # [n_seq, n_keys]
+    mask = (keys <= keys[-n_seq:, None]) & (keys >= np.expand_dims(n_pad, -1))  # -> [n_seq, n_keys]
     x = np.moveaxis(attention(q, k, v, mask), 0, -2).reshape(x.shape)  # -> [n_seq, n_embd], head by head
     return linear(x, **c_proj)  # [n_seq, n_embd] -> [n_seq, n_embd]
 
@@ -101,7 +102,7 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
         ln_f: the parameters of the last layer_norm, a dict.
         n_head: the number of attention heads.
         cache: the keys and values of the text so far, see `new_cache`.
-        n_past: how many tokens of the text came before `inputs`; the cache holds them.
+        n_past: how many tokens, padding included, came before `inputs`; the cache holds them.
         n_pad: [n_batch, 1], for texts of different lengths in a batch: how many tokens at the beginning of
             each row are only there to fill it up. They may be any ids, and have no effect.
         logits_to_keep: compute logits only for the last so many positions; 0 means for all.
@@ -110,11 +111,13 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
         logits, [n_seq, n_vocab] or [n_batch, n_seq, n_vocab]; softmax turns them into probabilities.
 
     Raises:
-        ValueError: the tokens, with those before, are more than n_ctx or than the cache has room for.
+        ValueError: the tokens, with those before, are more than n_ctx or than the cache has room for; or
+            there are some before, but no cache.
     """
     n_keys = n_past + np.shape(inputs)[-1]
-    if n_keys > len(wpe) or (cache is not None and n_keys > cache.shape[-2]):
-        raise ValueError(f"no room for {n_keys} tokens: n_ctx is {len(wpe)}, and a cache may be smaller")
+    if n_keys > min(len(wpe), n_keys - n_past if cache is None else cache.shape[-2]):
+        raise ValueError(f"no room for {n_keys} tokens: n_ctx is {len(wpe)}, a cache smaller or missing")
+    # The positions of padding are negative: that gives it some row of wpe, which the mask hides.
     x = wte[np.asarray(inputs)] + wpe[np.arange(n_past, n_keys) - n_pad]  # [n_seq] -> [n_seq, n_embd]
     for layer, block in enumerate(blocks):
         past = None if cache is None else cache[layer, ..., :n_keys, :]  # [2, n_head, n_keys, head_dim]
@@ -123,15 +126,16 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
     return x @ wte.T  # [n_kept, n_embd] @ [n_embd, n_vocab] -> [n_kept, n_vocab]
 
 
-def new_cache(params, n_head, *n_batch, n_slots=None):
+def new_cache(params, n_head, n_batch=None, n_slots=None):
     """Room for the keys and values of n_slots tokens; by default n_ctx of them, as many as the model can see.
 
-    new_cache(params, n_head) -> [n_layer, 2, n_head, n_slots, head_dim], for inputs [n_seq];
-    new_cache(params, n_head, n_batch) -> [n_layer, 2, n_head, n_batch, n_slots, head_dim], for a batch.
+    -> [n_layer, 2, n_head, n_slots, head_dim], for inputs [n_seq];
+    or [n_layer, 2, n_head, n_batch, n_slots, head_dim], for a batch, inputs [n_batch, n_seq].
     """
     n_ctx, n_embd = params["wpe"].shape
-    shape = (len(params["blocks"]), 2, n_head, *n_batch, n_slots or n_ctx, n_embd // n_head)
-    return np.empty(shape, params["wpe"].dtype)
+    text = (n_ctx if n_slots is None else n_slots, n_embd // n_head)
+    texts = text if n_batch is None else (n_batch, *text)
+    return np.empty((len(params["blocks"]), 2, n_head, *texts), params["wpe"].dtype)
 
 
 def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=None, **sampling):
@@ -148,10 +152,11 @@ def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=No
         stop_id: the id that ends the text, such as that of <|endoftext|>; it is not yielded.
         seed: makes the draw repeat itself; whatever numpy.random.default_rng takes.
         sampling: temperature, top_k, top_p, min_p, repetition_penalty, see `sample`. Without them each token
-            is the likeliest (greedy decoding).
+            is the likeliest (greedy decoding). Only what is kept of the text counts as repetition.
 
     Raises:
-        ValueError: the prompt is empty, an id not in the vocabulary, or a value of `sampling` out of range.
+        ValueError: when the first id is asked for: the prompt is empty, an id is not in the vocabulary, or a
+            value of `sampling` is out of range.
     """
     ids = check_prompt(inputs, params)
     rng = np.random.default_rng(seed)
@@ -181,7 +186,7 @@ def check_prompt(inputs, params):
 
 
 def newest_half(ids):
-    """What is kept of a context that has become too long by one token."""
+    """What is kept of a context one token too long: of n_ctx + 1 ids the last n_ctx / 2 + 1."""
     warn(f"the context of {len(ids) - 1} tokens is full: its newest half is kept", stacklevel=2)
     return ids[len(ids) // 2 :]
 
@@ -190,8 +195,9 @@ def score(ids, params, n_head, stride=None):
     """The log-probability of each token given those before it. ids [n_seq] -> [n_seq - 1], in nats, float64.
 
     The first token has none before it; begin with the id of <|endoftext|> to have a score for the whole text.
-    A text longer than n_ctx is read in windows of n_ctx tokens, each `stride` tokens after the one before; so
-    each token has at least n_ctx - stride before it in its window, where the text has so many.
+    A text longer than n_ctx is read in windows of n_ctx tokens. Each ends `stride` tokens after the one
+    before it, where the text is so long, and scores those. So n_ctx - stride or more of the tokens before it
+    count for each token, where there are so many.
 
     Args:
         ids: the text.
@@ -216,10 +222,10 @@ def score_windows(ids, params, n_head, stride=None):
     start, end = 1, n_ctx + 1  # of the tokens to score
     while start < len(ids):
         targets = ids[start:end]  # [n_new]
-        last = start + len(targets) - 1
+        last = start + len(targets) - 1  # the last target, which is not among the inputs
         inputs = ids[max(0, last - n_ctx) : last]  # [n_ctx], or fewer where the text is shorter
         logits = gpt2(inputs, **params, n_head=n_head, logits_to_keep=len(targets))  # -> [n_new, n_vocab]
-        logits = logits - np.max(logits, axis=-1, keepdims=True)
+        logits -= np.max(logits, axis=-1, keepdims=True)
         log_total = np.log(np.sum(np.exp(logits), axis=-1, dtype=np.float64))  # [n_new, n_vocab] -> [n_new]
         yield logits[np.arange(len(targets)), targets] - log_total
         start, end = end, end + stride

@@ -2,7 +2,7 @@
 
     logits -> penalize_repetition -> temperature -> top_k -> top_p -> min_p -> draw -> id
 
-Each step takes logits [..., n_vocab] and returns such, in float64; a token that it rules out gets -inf.
+Each step but the last turns logits [..., n_vocab] into such, in float64; a token that it rules out gets -inf.
 """
 
 import numpy as np
@@ -52,8 +52,8 @@ def check_sampling(temperature, top_k, top_p, min_p, repetition_penalty):
         raise ValueError(f"top_p must be more than 0, and 1 (all tokens) at most, not {top_p}")
     if not 0 <= min_p <= 1:
         raise ValueError(f"min_p must be from 0 (all tokens) to 1, not {min_p}")
-    if not 0 < repetition_penalty < np.inf:
-        raise ValueError(f"repetition_penalty must be more than 0 (1 does nothing), not {repetition_penalty}")
+    if not 0.01 <= repetition_penalty <= 100:
+        raise ValueError(f"repetition_penalty must be from 0.01 to 100 (1 is none), not {repetition_penalty}")
 
 
 def penalize_repetition(logits, previous, penalty):
@@ -85,8 +85,8 @@ def keep_top_k(logits, top_k):
 def keep_top_p(logits, top_p):
     """Nucleus sampling: keep the fewest likeliest tokens whose probabilities come to at least top_p.
 
-    The token that crosses top_p is kept, as in the paper (Holtzman et al., 2019, arXiv:1904.09751). OpenAI's
-    own code for GPT-2 drops it, and can so be left with less than top_p.
+    The token that crosses top_p is kept, as in the paper (Holtzman et al., 2019, arXiv:1904.09751), and any
+    that are as likely. OpenAI's own code for GPT-2 drops it, and so can be left with less than top_p.
     """
     probs = np.exp(log_softmax(logits))
     ranked = np.sort(probs, axis=-1)[..., ::-1]  # the likeliest first
@@ -103,10 +103,12 @@ def keep_min_p(logits, min_p):
 
 
 def draw(logits, rng):
-    """Draw from the softmax of the logits, by inverting its cumulative sum. [..., n_vocab] -> ids [...]."""
-    cumulative = np.cumsum(np.exp(log_softmax(logits)), axis=-1)
-    threshold = rng.random((*logits.shape[:-1], 1)) * cumulative[..., -1:]  # [..., 1]
-    return np.sum(cumulative <= threshold, axis=-1)  # so many tokens lie below: the id of the next
+    """Draw from the softmax of the logits: add Gumbel noise, take the best. [..., n_vocab] -> ids [...].
+
+    This "Gumbel-max trick" is exact (Maddison et al., 2014, arXiv:1411.0030), and hardly depends on how the
+    logits were rounded, which is not quite the same alone and in a batch.
+    """
+    return np.argmax(logits + rng.gumbel(size=logits.shape), axis=-1)
 
 
 def log_softmax(logits):

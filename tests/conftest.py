@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -13,6 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
+import cli
+import commands
 from utils import DEMO_DIR, load_encoder_hparams_and_params
 
 ROOT = Path(__file__).parent.parent
@@ -176,3 +179,19 @@ def run(start):
         return process.returncode, stdout, stderr
 
     return run
+
+
+@pytest.fixture
+def run_here(monkeypatch, capsys):
+    """run_here(*arguments): as `run`, but in this process, for what ends before a model is loaded."""
+
+    def run_here(*arguments):
+        monkeypatch.setattr(sys, "argv", ["gpt2.py", *arguments])
+        monkeypatch.setattr(sys, "stdout", sys.stdout)  # run() changes these two
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
+        with pytest.raises(SystemExit) as exit:
+            cli.run(commands.main)
+        stdout, stderr = capsys.readouterr()
+        return exit.value.code, stdout, stderr
+
+    return run_here

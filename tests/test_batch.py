@@ -90,10 +90,10 @@ def test_the_demo_model_s_rows_are_what_they_are_alone(demo):
     for options in ({}, {"temperature": 1.0, "top_p": 0.9}):
         seeds = [[5, *ids] for ids in prompts]
         alone = [
-            list(gpt2.generate(ids, params, hparams["n_head"], 60, seed=seed, **options))
+            list(gpt2.generate(ids, params, hparams["n_head"], 40, seed=seed, **options))
             for ids, seed in zip(prompts, seeds, strict=True)
         ]
-        assert texts_of(prompts, params, hparams["n_head"], 60, seeds=seeds, **options) == alone
+        assert texts_of(prompts, params, hparams["n_head"], 40, seeds=seeds, **options) == alone
         assert alone[2] == alone[4]
 
 
@@ -128,6 +128,26 @@ def test_rows_that_have_ended_are_not_computed(shapes):
     texts = texts_of([[1], [2, 3], [4]], small_model(), 3, 6, is_done=is_done)
     assert [len(ids) for ids in texts] == [2, 6, 4]
     assert shapes == [(3, 2), (3, 1), (2, 1), (2, 1), (1, 1), (1, 1)]
+
+
+def test_the_cache_has_room_for_what_is_asked_for_and_no_more(monkeypatch):
+    shapes = []
+
+    def recorded(*args, **kwargs):
+        cache = gpt2.new_cache(*args, **kwargs)
+        shapes.append(cache.shape)
+        return cache
+
+    monkeypatch.setattr(batch, "new_cache", recorded)
+    texts_of([[1], [2, 3]], small_model(), 3, 6)
+    texts_of([[1] * 20], small_model(), 3, 4)
+    assert shapes == [(3, 2, 3, 2, 8, 4), (3, 2, 3, 1, 24, 4)]
+
+
+def test_seeds_may_be_an_array():
+    params = small_model()
+    texts = texts_of([[1], [1]], params, 3, 6, seeds=np.arange(2), temperature=1)
+    assert texts == texts_of([[1], [1]], params, 3, 6, seeds=[0, 1], temperature=1)
 
 
 def test_when_all_rows_have_ended_nothing_is_computed(shapes):

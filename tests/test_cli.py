@@ -80,7 +80,6 @@ ODD_PROMPTS = [
     "'quoted'",
     '"',
     "--dash",
-    "--dash=1",
     "--no",
     "-x",
     "---",
@@ -220,11 +219,7 @@ def test_without_network_no_folder_is_left_beside_the_code(run):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ([], ["prompt", "empty"]),
-        ([""], ["prompt", "empty"]),
-        (["--prompt="], ["prompt", "empty"]),
         (["--prompt"], ["--prompt needs a value"]),
-        (["Once", "upon"], ["2 prompts", "quotes"]),
         (["x", "--prompt=y"], ["2 prompts"]),
         (["x", "--modle_size=demo"], ["no flag --modle_size=demo, but --model_size"]),
         (["--modle-size=demo"], ["no flag --modle-size=demo, but --model_size", "--"]),
@@ -232,7 +227,13 @@ def test_without_network_no_folder_is_left_beside_the_code(run):
         (["x", "--no\nflag"], ["no flag --no flag"]),
         (["--nonsense", "demo", "x"], ["no flag --nonsense", "--help"]),
         (["x", "--model_size=125M"], ["no model '125M'", "124M, 355M, 774M, 1558M, demo"]),
-        (["x", "--model_size="], ["no model ''"]),
+        (["x", "--model_size="], ["--model_size needs a value"]),
+        (["x", "--models_dir="], ["--models_dir needs a value"]),
+        (["--max_new_tokens=5"], ["no flag --max_new_tokens=5", "goes after --"]),
+        (["--SEED=5"], ["no flag --SEED=5, but --seed"]),
+        (["--temp"], ["no flag --temp, but --temperature"]),
+        (["-x=3"], ["no flag -x=3"]),
+        (["--help=3"], ["no flag --help=3"]),
         (["x", "--model_size=no/such/folder"], ["no model 'no/such/folder'"]),
         (["x", "--model_size"], ["--model_size needs a value"]),
         (["x", f"--models_dir={__file__}"], ["models_dir", "test_cli.py is not a folder"]),
@@ -240,11 +241,28 @@ def test_without_network_no_folder_is_left_beside_the_code(run):
         (["x", "--n_tokens_to_generate=-1"], ["'-1'"]),
         (["x", "--n_tokens_to_generate=1.5"], ["'1.5'"]),
         (["x", "--n_tokens_to_generate=many"], ["'many'"]),
-        (["x", "--n_tokens_to_generate="], ["''"]),
+        (["x", "--n_tokens_to_generate="], ["needs a value"]),
+        (["x", "--n_tokens_to_generate=1_0"], ["'1_0'"]),
+        (["x", "--n_tokens_to_generate=٣"], ["'٣'"]),
+        (["x", "--n_tokens_to_generate= 5"], ["' 5'"]),
         (["x", "--n_tokens_to_generate=" + "9" * 400], ["a whole number"]),
     ],
 )
-def test_a_bad_argument_is_said_in_one_line(run, arguments, words):
+def test_a_bad_argument_is_said_in_one_line(run_here, arguments, words):
+    fails(run_here(*arguments), 2, *words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["prompt", "empty"]),
+        ([""], ["prompt", "empty"]),
+        (["--prompt="], ["prompt", "empty"]),
+        (["Once", "upon"], ["2 prompts", "quotes"]),
+        (["x", "--temperature=-1"], ["temperature must be 0 (greedy) or more, not -1.0"]),
+    ],
+)
+def test_a_bad_argument_is_said_in_one_line_by_a_process(run, arguments, words):
     fails(run(*arguments), 2, *words)
 
 
@@ -282,10 +300,11 @@ NO_FILE = "no/such/file"
         (["--min_p=-0.1"], ["min_p"]),
         (["--min_p=2"], ["min_p"]),
         (["--repetition_penalty=0"], ["repetition_penalty"]),
+        (["--repetition_penalty=1e-308"], ["repetition_penalty must be from 0.01 to 100"]),
         (["--repetition_penalty"], ["--repetition_penalty needs a value"]),
         (["--seed=-1"], ["--seed takes a whole number from 0 up"]),
         (["--seed=x"], ["--seed"]),
-        (["--stop="], ["stop must not be an empty text"]),
+        (["--stop="], ["--stop needs a value"]),
         (["--stop"], ["--stop needs a value"]),
         (["--stream=maybe"], ["--stream takes True or False, not 'maybe'"]),
         (["--quiet=1"], ["--quiet takes True or False"]),
@@ -295,17 +314,20 @@ NO_FILE = "no/such/file"
         (["--prompts_file=x"], ["give one of these only"]),
         (["-"], ["give one of these only"]),
         (["--n_samples=0"], ["--n_samples takes a whole number from 1 up"]),
-        (["--batch_size=0"], ["--batch_size takes a whole number from 1 up"]),
+        (["--batch_size=0"], ["batch_size must be 1 or more"]),
         (["--logprobs=-1"], ["--logprobs takes a whole number from 0 up"]),
         (["--score=2"], ["--score takes True or False"]),
         (["--score", "--stride=0", DEMO], ["stride must be from 1 to 256, not 0"]),
         (["--score", "--stride=257", DEMO], ["stride must be from 1 to 256, not 257"]),
         (["--stride=5"], ["stride is for score"]),
+        (["--score", "--logprobs=1"], ["score", "logprobs"]),
+        (["--score", "--n_samples=2"], ["score", "n_samples"]),
+        (["--score", "--stop=a"], ["score", "stop"]),
     ],
     ids=" ".join,
 )
-def test_a_bad_value_of_each_flag_is_said_in_one_line(run, arguments, words):
-    fails(run("x", *arguments), 2, *words)
+def test_a_bad_value_of_each_flag_is_said_in_one_line(run_here, arguments, words):
+    fails(run_here("x", *arguments), 2, *words)
 
 
 @pytest.mark.parametrize(
@@ -315,12 +337,15 @@ def test_a_bad_value_of_each_flag_is_said_in_one_line(run, arguments, words):
         ([f"--prompts_file={NO_FILE}"], [NO_FILE, "cannot be read: No such file"]),
         ([f"--prompt_file={ROOT}"], [str(ROOT), "cannot be read"]),
         (["--prompt_file=x", "--prompts_file=x"], ["give one of these only"]),
-        (["--score", "--unconditional"], ["score takes one text"]),
-        (["--score", "--prompts_file=x"], ["score takes one text"]),
+        (["--score", "--unconditional"], ["score", "one text"]),
+        (["--score", "--prompts_file=x"], ["score", "one text"]),
+        (["--prompt_file="], ["--prompt_file needs a value"]),
+        (["--prompts_file="], ["--prompts_file needs a value"]),
+        (["--prompt_file=~nosuchuser/x"], ["~nosuchuser/x cannot be read"]),
     ],
 )
-def test_a_bad_source_of_prompts_is_said_in_one_line(run, arguments, words):
-    fails(run(*arguments), 2, *words)
+def test_a_bad_source_of_prompts_is_said_in_one_line(run_here, arguments, words):
+    fails(run_here(*arguments), 2, *words)
 
 
 def test_certificates_that_are_not_there(run, tmp_path):

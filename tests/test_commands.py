@@ -1,6 +1,7 @@
 """What `python gpt2.py` does, in real processes, pipes and terminals: prompts in, text and JSON lines out."""
 
 import contextlib
+import io
 import json
 import math
 import os
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 from bundle_writer import write_bundle
 
+import batch
+import commands
 import gpt2
 from checkpoint import read_tf_checkpoint
 from sampling import log_softmax
@@ -105,7 +108,7 @@ def test_a_pipe_that_is_no_text(run):
 
 def test_the_flags_of_sampling_arrive(run, demo, text_of):
     encoder, _, _ = demo
-    options = {"temperature": 0.9, "top_k": 20, "top_p": 0.9, "min_p": 0.03, "repetition_penalty": 1.5}
+    options = {"temperature": 0.9, "top_k": 10, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.5}
     flags = [f"--{name}={value}" for name, value in options.items()]
     seed = [7, 0, *encoder.encode(PROMPT)]
     expected = text_of(PROMPT, 30, **options, seed=seed)
@@ -120,12 +123,9 @@ def test_who_asks_for_chance_gets_temperature_1(run, demo, text_of, options):
     encoder, _, _ = demo
     flags = [f"--{name}={value}" for name, value in options.items()]
     seed = [3, 0, *encoder.encode(PROMPT)]
-    assert run(PROMPT, DEMO, QUIET, *flags) == (
-        0,
-        text_of(PROMPT, temperature=1, **options | {"seed": seed}),
-        "",
-    )
-    assert run(PROMPT, DEMO, QUIET, *flags, "--temperature=0") == (0, text_of(PROMPT), "")
+    expected = text_of(PROMPT, 9, temperature=1, **options | {"seed": seed})
+    assert run(PROMPT, DEMO, QUIET, "-n=9", *flags) == (0, expected, "")
+    assert run(PROMPT, DEMO, QUIET, "-n=9", *flags, "--temperature=0") == (0, text_of(PROMPT, 9), "")
 
 
 def test_without_a_seed_runs_differ(run):
@@ -136,15 +136,12 @@ def test_without_a_seed_runs_differ(run):
 
 
 def test_stop_strings_end_the_text_and_are_not_printed(run, text_of):
-    text = text_of(PROMPT)
-    assert ", and the King's son was a great deal" in text
-    for stop, end in [
-        ("'s son w", ", and the King"),
-        ("deal", ", and the King's son was a great "),
-        ("x", text[:-1]),
-    ]:
-        assert run(PROMPT, DEMO, QUIET, f"--stop={stop}") == (0, end + "\n", "")
-        assert run(PROMPT, DEMO, QUIET, f"--stop={stop}", "--stream=False") == (0, end + "\n", "")
+    text = text_of(PROMPT, 12)
+    assert text.startswith(", and the King's son was a great deal")
+    stops = {"'s son w": ", and the King", "deal": ", and the King's son was a great ", "x": text[:-1]}
+    for stop, end in stops.items():
+        assert run(PROMPT, DEMO, QUIET, "-n=12", f"--stop={stop}") == (0, end + "\n", "")
+    assert run(PROMPT, DEMO, QUIET, "--stop='s son w", "--stream=False") == (0, ", and the King\n", "")
     assert run(PROMPT, DEMO, QUIET, "--stop=deal", "--stop", "King", "--stop=son") == (0, ", and the \n", "")
 
 
@@ -175,17 +172,40 @@ def test_the_end_of_text_ends_the_text_and_is_not_printed(run, text_of, short_sp
 # How it is printed.
 
 
+@posix
 def test_text_comes_through_a_pipe_while_it_is_still_made(start, text_of):
-    process = start(PROMPT, DEMO, "-n=100000", "--repetition_penalty=1.5")
-    expected = text_of(PROMPT, 20, repetition_penalty=1.5)[:40]
-    assert process.stdout.read(40) == expected
-    assert process.poll() is None  # 100,000 tokens take minutes
-    process.kill()
+    """Who reads the first word can stop the rest; it all would fit into one buffer."""
+    process = start(PROMPT, DEMO, "-n=240", "--repetition_penalty=1.5")
+    expected = text_of(PROMPT, 240, repetition_penalty=1.5)
+    first = process.stdout.read(10)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (first + rest).endswith("\n")
+    assert expected.startswith((first + rest)[:-1])
+    assert len(first + rest) < len(expected)
+
+
+@posix
+@pytest.mark.parametrize(
+    "arguments", [["--prompts_file=prompts", "--batch_size=1", "-n=80"], ["--score", "--stride=1"]]
+)
+def test_lines_come_through_a_pipe_while_others_are_still_made(start, tmp_path, arguments):
+    (tmp_path / "prompts").write_text("Once\n" * 5)
+    text = [] if "-n=80" in arguments else [PROMPT * 60]
+    process = start(DEMO, QUIET, *arguments, *text)
+    first = process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert first.endswith("\n")
+    assert not rest.endswith("perplexity\n")
+    assert rest.count("\n") < (4 if "-n=80" in arguments else 300)
 
 
 def test_characters_of_several_tokens_are_not_broken(run, text_of):
     """A text that is all noise: tokens of single bytes in any order."""
-    arguments = [PROMPT, DEMO, QUIET, "--temperature=50", "--seed=1", "-n=200"]
+    arguments = [PROMPT, DEMO, QUIET, "--temperature=50", "--seed=1", "-n=60"]
     status, stdout, _ = run(*arguments)
     assert (status, stdout) == (0, run(*arguments, "--stream=False")[1])
     assert not stdout.isascii()
@@ -193,7 +213,7 @@ def test_characters_of_several_tokens_are_not_broken(run, text_of):
 
 @pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
 def test_an_encoding_that_lacks_characters_does_no_harm(start, run, encoding):
-    arguments = [PROMPT, DEMO, QUIET, "--temperature=50", "--seed=1", "-n=200"]
+    arguments = [PROMPT, DEMO, QUIET, "--temperature=50", "--seed=1", "-n=60"]
     text = run(*arguments)[1]
     process = start(*arguments, PYTHONIOENCODING=encoding)
     process.stdout.reconfigure(encoding=encoding)
@@ -256,6 +276,32 @@ def test_ctrl_c_keeps_the_text_there_is(start, text_of, arguments):
     assert stdout[1:20] in text_of(PROMPT, 40, repetition_penalty=1.5)
 
 
+@posix
+@pytest.mark.parametrize("n", range(2))
+def test_ctrl_c_prints_nothing_twice(terminal, text_of, n):
+    """In a terminal, where a process may be interrupted while it writes."""
+    process, keyboard = terminal(PROMPT, "-n=240", QUIET, "--repetition_penalty=1.5")
+    first = read_terminal(keyboard, "and|[A-Z]")
+    time.sleep(0.1 + 0.05 * n)
+    process.send_signal(signal.SIGINT)
+    text = first + read_terminal(keyboard)
+    assert process.wait(timeout=60) == 130
+    assert text_of(PROMPT, 240, repetition_penalty=1.5).startswith(text.removesuffix("\n"))
+
+
+@posix
+def test_ctrl_c_keeps_what_may_have_been_a_stop_string(start, text_of):
+    expected = text_of(PROMPT, 240, repetition_penalty=1.5)
+    process = start(PROMPT, DEMO, "-n=240", "--repetition_penalty=1.5", f"--stop={expected[20:]}!")
+    first = process.stdout.read(20)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    text = first + process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert expected.startswith(text.removesuffix("\n"))
+    assert len(text) > 30
+
+
 # Many texts.
 
 PROMPTS = [
@@ -277,7 +323,7 @@ def prompts_file(tmp_path):
     return "--prompts_file=prompts.txt"
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 8, 100])
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_results_are_what_each_prompt_gives_alone(run, demo, prompts_file, continued, batch_size):
     encoder, _, _ = demo
     status, stdout, stderr = run(prompts_file, DEMO, QUIET, "-n=12", f"--batch_size={batch_size}")
@@ -314,10 +360,49 @@ def test_samples_are_texts_of_one_prompt(run, demo, continued):
 
 
 def test_samples_of_many_prompts(run, prompts_file):
-    status, stdout, stderr = run(prompts_file, DEMO, "-n=3", "--n_samples=2", "--batch_size=5")
+    status, stdout, stderr = run(prompts_file, DEMO, "-n=3", "--n_samples=2", "--batch_size=5", "--seed=1")
     assert status == 0
     assert [result["prompt"] for result in json_lines(stdout)] == [text for text in PROMPTS for _ in range(2)]
     assert re.fullmatch(r"54 tokens, .*\n", stderr)
+
+
+@pytest.mark.parametrize(
+    ("n_samples", "batch_size", "shapes"),
+    [
+        (1, 8, [(3, 2), (3, 1)]),
+        (1, 2, [(2, 2), (2, 1), (1, 1), (1, 1)]),
+        (2, 4, [(2, 2), (4, 1), (1, 1), (2, 1)]),
+        (2, 5, [(3, 2), (5, 1), (1, 1), (1, 1)]),
+        (3, 1, [(1, 2), (1, 1)] * 3 + [(1, 1), (1, 1)] * 6),
+        (3, None, [(2, 2), (6, 1), (1, 1), (3, 1)]),
+        (20, None, [(1, 2), (20, 1), (1, 1), (20, 1), (1, 1), (20, 1)]),
+    ],
+)
+def test_texts_are_written_batch_size_at_a_time_and_each_prompt_computed_once(
+    monkeypatch, tmp_path, demo, n_samples, batch_size, shapes
+):
+    encoder, _, _ = demo
+    assert [len(encoder.encode(text)) for text in ("Once", "A", "I")] == [2, 1, 1]
+    (tmp_path / "prompts").write_text("Once\nA\nI")
+    computed, forward_pass = [], batch.gpt2
+
+    def recorded(inputs, **kwargs):
+        computed.append(np.shape(inputs))
+        return forward_pass(inputs, **kwargs)
+
+    monkeypatch.setattr(batch, "gpt2", recorded)
+    with contextlib.redirect_stdout(io.StringIO()) as stdout:
+        commands.main(
+            n_tokens_to_generate=2,
+            model_size="demo",
+            prompts_file=str(tmp_path / "prompts"),
+            n_samples=n_samples,
+            batch_size=batch_size,
+            seed=1,
+            quiet=True,
+        )
+    assert computed == shapes
+    assert len(json_lines(stdout.getvalue())) == 3 * n_samples
 
 
 def test_log_probabilities(run, demo):
@@ -369,6 +454,7 @@ def test_prompts_as_json_lines(run, source, tmp_path):
     [
         ("", "line 1: the prompt is empty"),
         ("one\n\nthree\n", "line 2: the prompt is empty"),
+        ("\none\n", "line 1: the prompt is empty"),
         ('{"prompt": "one"}\ntwo\n', 'line 2: it is not a JSON object with a text as "prompt"'),
         ('{"prompt": "one"}\n{"text": "two"}\n', "line 2: it is not"),
         ('{"prompt": "one"}\n{"prompt": 2}\n', "line 2: it is not"),
@@ -379,11 +465,11 @@ def test_prompts_as_json_lines(run, source, tmp_path):
         ("caf\udce9\n", "is not UTF-8: see byte 3"),
     ],
 )
-def test_a_line_that_is_no_prompt_is_named_before_anything_is_written(run, tmp_path, content, fault):
+def test_a_line_that_is_no_prompt_is_named_before_anything_is_written(run_here, tmp_path, content, fault):
     (tmp_path / "prompts").write_bytes(content.encode("utf-8", "surrogateescape"))
-    status, stdout, stderr = run("--prompts_file=prompts", DEMO)
+    status, stdout, stderr = run_here(f"--prompts_file={tmp_path / 'prompts'}", DEMO)
     assert (status, stdout) == (2, "")
-    assert stderr.startswith("gpt2.py: prompts")
+    assert stderr.startswith(f"gpt2.py: {tmp_path / 'prompts'}")
     assert fault in stderr
     assert stderr.count("\n") == 1
 
@@ -514,6 +600,7 @@ def test_ctrl_c_in_a_conversation_stops_the_answer_only(terminal, text_of):
     assert "Traceback" not in read_terminal(keyboard, "\n> $")
     os.write(keyboard, b"half a prompt")
     read_terminal(keyboard, "half a prompt")
+    time.sleep(0.5)  # readline does not notice a signal between the echo and its waiting for the next key
     process.send_signal(signal.SIGINT)
     assert "Traceback" not in read_terminal(keyboard, "\n> $")
     os.write(keyboard, b"Once\n")

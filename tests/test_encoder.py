@@ -214,6 +214,14 @@ def test_any_ids_come_to_what_they_decode_to(ids, stop):
     assert text == read_until(OURS["gpt2"].decode(ids), stop)[0]
 
 
+def test_after_a_stop_string_nothing_comes():
+    stream = TextStream(OURS["gpt2"], ["stop"])
+    assert "".join(map(stream.push, OURS["gpt2"].encode("a stop"))) == "a "
+    half_a_character = OURS["gpt2"].encode("🏽")[:1]
+    assert [stream.push(id) for id in OURS["gpt2"].encode(" b") + half_a_character] == ["", ""]
+    assert stream.finish() == ""
+
+
 def test_text_is_held_back_no_longer_than_it_must():
     stream = TextStream(OURS["gpt2"], ["stop it"])
     bytes_of = [OURS["gpt2"].encoder[OURS["gpt2"].byte_encoder[byte]] for byte in "é st, stop i!".encode()]

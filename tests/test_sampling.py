@@ -167,16 +167,16 @@ def test_a_top_k_larger_than_the_vocabulary_is_all_of_it():
     assert len(set(map(int, ids))) == 1
 
 
-def test_the_ends_of_the_random_numbers_draw_tokens():
-    class Fixed:
-        def __init__(self, number):
-            self.number = number
-
-        def random(self, shape):
-            return np.full(shape, self.number)
-
-    assert sample([-np.inf, 0.0, 0.0, -np.inf], 1.0, rng=Fixed(0.0)) == 1
-    assert sample([-np.inf, 0.0, 0.0, -np.inf], 1.0, rng=Fixed(np.nextafter(1, 0))) == 2
+def test_a_draw_hardly_depends_on_rounding():
+    """Of 500 draws from 50,000 tokens at most two may change when the logits do by 1e-5."""
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=50_000) * 3
+    n_changed = 0
+    for seed in range(500):
+        rounded = logits + rng.normal(size=50_000) * 1e-5
+        ids = [sample(x, 1.0, rng=np.random.default_rng(seed)) for x in (logits, rounded)]
+        n_changed += int(ids[0] != ids[1])
+    assert n_changed <= 2
 
 
 def test_without_an_rng_draws_differ():
@@ -190,7 +190,7 @@ def test_without_an_rng_draws_differ():
         ("top_k", [-1]),
         ("top_p", [0, -0.1, 1.1, math.nan]),
         ("min_p", [-0.1, 1.1, math.nan]),
-        ("repetition_penalty", [0, -1, math.nan, math.inf]),
+        ("repetition_penalty", [0, -1, 1e-3, 101, math.nan, math.inf]),
     ],
 )
 def test_values_out_of_range_are_named(name, values):
