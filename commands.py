@@ -91,20 +91,20 @@ def main(
     model = {"params": params, "n_head": hparams["n_head"]}
     task = {**model, **sampling, "n_tokens_to_generate": n_tokens_to_generate, "stop_id": end_of_text}
 
-    def answer(prompts):
+    def answer(texts):
         if score:
-            write_scores(encoder, [end_of_text, *encoder.encode(prompts[0])], model, stride, quiet)
+            write_scores(encoder, [end_of_text, *encoder.encode(texts[0])], model, stride, quiet)
         elif prompts_file is not None or n_samples > 1 or logprobs is not None:
-            samples = [text for text in prompts for _ in range(n_samples)]
+            samples = [text for text in texts for _ in range(n_samples)]
             n_rows = batch_size or max(1, 8 // n_samples) * n_samples  # a batch computes its prompts once
             write_json_lines(encoder, samples, n_rows, task, seed, stop, logprobs, quiet)
         else:
-            ids = encoder.encode(prompts[0]) or [end_of_text]
+            ids = encoder.encode(texts[0]) or [end_of_text]
             new_ids = generate(ids, **task, seed=random_stream(seed, ids))
             write_text(encoder, new_ids, n_tokens_to_generate, stop, stream, quiet)
 
     if prompts is None:
-        converse(answer)
+        converse(answer, quiet)
     else:
         answer(prompts)
 
@@ -164,8 +164,10 @@ def split_prompts(text, path):
     return prompts
 
 
-def converse(answer):
+def converse(answer, is_quiet):
     """Ask for prompts until the end of the input, Ctrl-D. Ctrl-C stops an answer, or clears the line."""
+    if not is_quiet:
+        print("Type a prompt. Ctrl-C stops an answer, Ctrl-D leaves.", file=sys.stderr)
     with contextlib.suppress(ImportError):
         import readline  # noqa: F401  (gives input() its arrow keys and history; Windows has its own)
     while True:
