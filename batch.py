@@ -57,7 +57,7 @@ def generate_batch(
             rows, contexts = [rows[n] for n in ongoing], [contexts[n] for n in ongoing]
             n_pad = n_pad[ongoing]
             cache[..., : len(ongoing), :n_past, :] = cache[..., ongoing, :n_past, :]
-            cache = cache[..., : len(ongoing), :, :]
+            cache = cache[..., : len(ongoing), :, :]  # [n_layer, 2, n_head, n_batch, n_slots, head_dim]
 
 
 def prefill(contexts, params, n_head, n_slots):
@@ -70,7 +70,7 @@ def prefill(contexts, params, n_head, n_slots):
     n_past = max(map(len, distinct))
     n_pad = np.array([[n_past - len(ids)] for ids in distinct])  # [n_distinct, 1]
     padded = [(0,) * (n_past - len(ids)) + ids for ids in distinct]  # [n_distinct, n_past]
-    cache = new_cache(params, n_head, len(distinct), n_slots=n_slots)
+    cache = new_cache(params, n_head, len(distinct), n_slots)  # [.., n_head, n_distinct, n_slots, head_dim]
     logits = gpt2(padded, **params, n_head=n_head, cache=cache, n_pad=n_pad, logits_to_keep=1)[:, -1]
     if len(distinct) < len(contexts):
         rows = [distinct.index(tuple(ids)) for ids in contexts]

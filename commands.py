@@ -51,9 +51,9 @@ def main(
         models_dir: where the downloaded models are; by default the folder "models" beside gpt2.py.
         temperature: 0 always takes the likeliest token, more is more daring. By default 0, but 1 where top_k,
             top_p, min_p, seed or n_samples asks for chance.
-        top_k: draw from the so many likeliest tokens; 0 is all.
-        top_p: draw from the fewest likeliest tokens that together are at least so probable; 1 is all.
-        min_p: draw from the tokens at least so many times as probable as the likeliest; 0 is all.
+        top_k: draw only from this many of the likeliest tokens; 0 is all.
+        top_p: draw only from the smallest set of likeliest tokens that together reach this probability.
+        min_p: draw only from tokens at least this fraction as probable as the likeliest.
         repetition_penalty: above 1, tokens that the text has already become less likely.
         seed: a whole number; with the same one chance repeats itself.
         stop: a text before which the output ends. May be given several times.
@@ -64,8 +64,8 @@ def main(
         prompts_file: a file with a prompt on each line, or JSON lines, each with a "prompt". The results are
             JSON lines, as they are with n_samples and logprobs.
         n_samples: how many continuations of each prompt to draw.
-        batch_size: how many texts to write at once; by default some 8, with all samples of a prompt together.
-        logprobs: say how likely each token was, and which so many would have been the likeliest.
+        batch_size: how many texts to write at once; by default at most 8, or n_samples if that is more.
+        logprobs: add the model's own log-probability of each token, and of this many of the likeliest ones.
         score: do not continue the text, but say how likely each of its tokens is.
         stride: by how many tokens score moves its window on, in a text longer than the context; by default
             half of the context.
@@ -77,9 +77,7 @@ def main(
     sampling["repetition_penalty"] = repetition_penalty
     check_sampling(**sampling)
     if score and (unconditional or stop or prompts_file is not None or n_samples > 1 or logprobs is not None):
-        raise ValueError(
-            "score adds nothing to its one text: no prompts_file, n_samples, logprobs, stop with it"
-        )
+        raise ValueError("score takes none of: unconditional, prompts_file, n_samples, logprobs, stop")
     if stride is not None and not score:
         raise ValueError("stride is for score alone")
     if batch_size == 0:

@@ -3,7 +3,8 @@
 Shapes stand beside the lines that make them, `# [n_seq, n_embd] -> [n_seq, 3*n_embd]`, and are made of
     n_seq     tokens in the text,        n_vocab   tokens in the vocabulary,
     n_embd    values for each token,     n_ctx     tokens that the model can see at most,
-    n_head    attention heads,           head_dim  values for each head: n_embd / n_head.
+    n_head    attention heads,           head_dim  values for each head: n_embd / n_head,
+    n_layer   transformer blocks,        n_keys    tokens up to now: those before, in a cache, and n_seq.
 For a batch of texts there is one more axis, [n_batch, n_seq, n_embd] and, where heads are apart,
 [n_head, n_batch, n_seq, head_dim]; nothing else changes.
 
@@ -49,7 +50,7 @@ def linear(x, w, b):
 
 def ffn(x, c_fc, c_proj):
     """Feed-forward network, applied to each token on its own. [n_seq, n_embd] -> [n_seq, n_embd]."""
-    return linear(gelu(linear(x, **c_fc)), **c_proj)  # [n_seq, n_embd] -> [.., 4*n_embd] -> [.., n_embd]
+    return linear(gelu(linear(x, **c_fc)), **c_proj)  # [n_seq, n_embd] -> [n_seq, 4*n_embd] -> back
 
 
 def attention(q, k, v, mask):
@@ -108,7 +109,8 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
         logits_to_keep: compute logits only for the last so many positions; 0 means for all.
 
     Returns:
-        logits, [n_seq, n_vocab] or [n_batch, n_seq, n_vocab]; softmax turns them into probabilities.
+        logits, [n_kept, n_vocab] or [n_batch, n_kept, n_vocab], where n_kept is logits_to_keep or else n_seq;
+        softmax turns them into probabilities.
 
     Raises:
         ValueError: the tokens, with those before, are more than n_ctx or than the cache has room for; or
@@ -116,7 +118,7 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
     """
     n_keys = n_past + np.shape(inputs)[-1]
     if n_keys > min(len(wpe), n_keys - n_past if cache is None else cache.shape[-2]):
-        raise ValueError(f"no room for {n_keys} tokens: n_ctx is {len(wpe)}, a cache smaller or missing")
+        raise ValueError(f"no room for {n_keys} tokens: n_ctx is {len(wpe)}; n_past needs a cache for all")
     # The positions of padding are negative: that gives it some row of wpe, which the mask hides.
     x = wte[np.asarray(inputs)] + wpe[np.arange(n_past, n_keys) - n_pad]  # [n_seq] -> [n_seq, n_embd]
     for layer, block in enumerate(blocks):
@@ -196,8 +198,8 @@ def score(ids, params, n_head, stride=None):
 
     The first token has none before it; begin with the id of <|endoftext|> to have a score for the whole text.
     A text longer than n_ctx is read in windows of n_ctx tokens. Each ends `stride` tokens after the one
-    before it, where the text is so long, and scores those. So n_ctx - stride or more of the tokens before it
-    count for each token, where there are so many.
+    before it, where the text is so long, and scores those. So more than n_ctx - stride of the tokens before
+    it count for each token, where there are so many.
 
     Args:
         ids: the text.
@@ -225,9 +227,10 @@ def score_windows(ids, params, n_head, stride=None):
         last = start + len(targets) - 1  # the last target, which is not among the inputs
         inputs = ids[max(0, last - n_ctx) : last]  # [n_ctx], or fewer where the text is shorter
         logits = gpt2(inputs, **params, n_head=n_head, logits_to_keep=len(targets))  # -> [n_new, n_vocab]
+        # As log_softmax, but without its float64 array [n_new, n_vocab], which can be large.
         logits -= np.max(logits, axis=-1, keepdims=True)
         log_total = np.log(np.sum(np.exp(logits), axis=-1, dtype=np.float64))  # [n_new, n_vocab] -> [n_new]
-        yield logits[np.arange(len(targets)), targets] - log_total
+        yield logits[np.arange(len(targets)), targets] - log_total  # [n_new]
         start, end = end, end + stride
 
 

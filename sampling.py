@@ -16,11 +16,11 @@ def sample(
     Args:
         logits: the model's scores.
         temperature: below 1 the likely tokens get likelier, above 1 less so. 0 always takes the likeliest.
-        top_k: draw from the so many likeliest tokens only; 0 means from all.
-        top_p: draw from the fewest likeliest tokens whose probabilities come to top_p; 1 means from all.
-        min_p: draw from tokens at least min_p times as probable as the likeliest; 0 means from all.
+        top_k: draw only from this many of the likeliest tokens; 0 means from all.
+        top_p: draw only from the smallest set of likeliest tokens that together reach this probability.
+        min_p: draw only from tokens at least this fraction as probable as the likeliest.
         repetition_penalty: above 1 makes the tokens of `previous` less likely, below 1 more; 1 does nothing.
-        previous: ids [..., n_previous], those of the text so far.
+        previous: ids [..., n_previous], those of the text so far; only a repetition_penalty looks at them.
         rng: a numpy.random.Generator; None means a new one, seeded by the operating system.
 
     Raises:
@@ -83,7 +83,7 @@ def keep_top_k(logits, top_k):
 
 
 def keep_top_p(logits, top_p):
-    """Nucleus sampling: keep the fewest likeliest tokens whose probabilities come to at least top_p.
+    """Nucleus sampling: keep the smallest set of likeliest tokens whose probabilities come to top_p or more.
 
     The token that crosses top_p is kept, as in the paper (Holtzman et al., 2019, arXiv:1904.09751), and any
     that are as likely. OpenAI's own code for GPT-2 drops it, and so can be left with less than top_p.

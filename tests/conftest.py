@@ -1,6 +1,11 @@
 """What the tests share: NumPy set to complain, the demo model, servers good and bad, and the command line."""
 
 import os
+
+# The models of the tests are small: a second thread of the BLAS costs more than it gives, above all on a
+# busy machine. NumPy reads this when it is imported.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import signal
 import socket
 import subprocess

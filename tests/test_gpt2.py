@@ -386,7 +386,7 @@ def test_what_does_not_fit_in_the_cache_is_an_error(n_past, n_seq, n_slots):
 
 
 def test_tokens_before_without_a_cache_are_an_error():
-    with pytest.raises(ValueError, match=r"no room for 2 tokens: .* missing"):
+    with pytest.raises(ValueError, match=r"no room for 2 tokens: .* n_past needs a cache"):
         gpt2.gpt2([1], **small_model(), n_head=3, n_past=1)
 
 
