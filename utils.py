@@ -156,7 +156,7 @@ def wait_for_answer(url):
 
     def ask():
         try:
-            requests.head(url, timeout=ANSWER_TIMEOUT)
+            requests.head(url, timeout=2 * ANSWER_TIMEOUT)  # the thread's own, after ours
             outcome[0] = None
         except Exception as error:
             outcome[0] = error
