@@ -1,16 +1,18 @@
 """The command line in real processes: what is written to stdout and stderr, and the exit status."""
 
-import ast
 import inspect
 import os
 import re
 import signal
+import sys
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 
+import cli
 import commands
 import gpt2
 from utils import MODELS_DIR
@@ -97,42 +99,54 @@ ODD_PROMPTS = [
 ]
 
 
-# A main with a flag of each kind, which says what it was given.
-ECHO = """
-from cli import run
+@pytest.fixture
+def given(monkeypatch):
+    """given(*arguments): what they make of a main with a flag of each kind, in this process."""
 
-def main(prompt: str = None, n_tokens_to_generate: int = 40, quiet: bool = False, top_p: float = 1.0,
-         stop: list = (), prompt_file: str = None, model_size: str = None):
-    print(ascii((prompt, n_tokens_to_generate, quiet, top_p, stop, prompt_file, model_size)))
+    def given(*arguments):
+        calls = []
 
-run(main)
-"""
+        def main(
+            prompt: str = None,
+            n_tokens_to_generate: int = 40,
+            quiet: bool = False,
+            top_p: float = 1.0,
+            stop: list = (),
+            prompt_file: str = None,
+        ):
+            calls.append((prompt, n_tokens_to_generate, quiet, top_p, stop, prompt_file))
+
+        monkeypatch.setattr(sys, "argv", ["gpt2.py", *arguments])
+        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # run() changes it
+        cli.run(main)
+        (call,) = calls
+        return call
+
+    return given
 
 
 @pytest.mark.parametrize("prompt", ODD_PROMPTS)
-def test_the_prompt_arrives_as_it_was_typed(run, prompt):
-    status, stdout, stderr = run(prompt, DEMO, QUIET, "-n=4", code=ECHO)
-    assert (status, stderr) == (0, "")
-    assert ast.literal_eval(stdout) == (prompt, 4, True, 1.0, (), None, "demo")
+def test_the_prompt_arrives_as_it_was_typed(given, prompt):
+    assert given(prompt, QUIET, "-n=4") == (prompt, 4, True, 1.0, (), None)
 
 
 @pytest.mark.parametrize("prompt", ["--help", "-h", "--model_size=x", "--", "--prompt", "-"])
-def test_after_two_dashes_anything_is_the_prompt(run, prompt):
-    status, stdout, stderr = run(DEMO, "--", prompt, code=ECHO)
-    assert (status, stderr) == (0, "")
-    assert ast.literal_eval(stdout) == (prompt, 40, False, 1.0, (), None, "demo")
+def test_after_two_dashes_anything_is_the_prompt(given, prompt):
+    assert given("--", prompt) == (prompt, 40, False, 1.0, (), None)
 
 
-def test_the_text_of_a_flag_arrives_as_it_was_typed(run):
+def test_the_text_of_a_flag_arrives_as_it_was_typed(given):
     flags = [word for text in ODD_PROMPTS for word in ("--stop", text, f"--stop={text}")]
-    status, stdout, stderr = run("x", "--top_p=5e-1", *flags, code=ECHO)
-    assert (status, stderr) == (0, "")
     stop = [text for text in ODD_PROMPTS for _ in range(2)]
-    assert ast.literal_eval(stdout) == ("x", 40, False, 0.5, stop, None, None)
+    assert given("x", "--top_p=5e-1", *flags) == ("x", 40, False, 0.5, stop, None)
+
+
+def test_a_dash_is_the_pipe(given):
+    assert given("-") == given("--prompt_file=-") == (None, 40, False, 1.0, (), "-")
 
 
 def test_odd_prompts_arrive_at_the_model(run, expected):
-    for prompt in ("42", "--dash", "naïve café 你好 🙂"):
+    for prompt in ("42", "[1]", "--dash", "two\nlines", "naïve café 你好 🙂"):
         assert run(prompt, DEMO, QUIET, "-n=4") == (0, expected(prompt, 4), "")
 
 
@@ -149,14 +163,14 @@ def test_odd_prompts_arrive_at_the_model(run, expected):
         ["--prompt", PROMPT, "-n", "4"],
     ],
 )
-def test_flags_may_be_written_in_each_of_the_usual_ways(run, expected, arguments):
-    assert run(DEMO, QUIET, *arguments) == (0, expected(PROMPT, 4), "")
+def test_flags_may_be_written_in_each_of_the_usual_ways(given, arguments):
+    assert given(*arguments) == (PROMPT, 4, False, 1.0, (), None)
 
 
 @pytest.mark.parametrize("quiet", ["--quiet", "--quiet=True", "--quiet=true", "-q"])
-def test_a_flag_that_is_true_or_false_needs_no_value(run, expected, quiet):
+def test_a_flag_that_is_true_or_false_needs_no_value(given, quiet):
     """And takes none from the word after it, which may be the prompt."""
-    assert run(DEMO, "-n=4", quiet, PROMPT) == (0, expected(PROMPT, 4), "")
+    assert given("-n=4", quiet, PROMPT) == (PROMPT, 4, True, 1.0, (), None)
 
 
 def test_a_model_of_one_s_own_folder(run, expected):

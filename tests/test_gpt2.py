@@ -197,7 +197,7 @@ def test_one_token_more_than_the_context_is_an_error(module):
 
 
 def test_greedy_ids_are_those_of_transformers(demo):
-    """50 prompts and 100 tokens for each, see data/make_demo_greedy.py; 5 of them also one by one."""
+    """50 prompts and 100 tokens for each, see data/make_demo_greedy.py; 3 of them also one by one."""
     _, hparams, params = demo
     with np.load(ROOT / "tests" / "data" / "demo_greedy.npz") as file:
         prompts = np.split(file["ids"], np.cumsum(file["lengths"])[:-1])
@@ -207,7 +207,7 @@ def test_greedy_ids_are_those_of_transformers(demo):
     for row, id, _ in generate_batch(prompts, params, hparams["n_head"], 100):
         texts[row].append(id)
     assert texts == continuations
-    for prompt, continuation in list(zip(prompts, continuations, strict=True))[:5]:
+    for prompt, continuation in list(zip(prompts, continuations, strict=True))[:3]:
         assert list(gpt2.generate(prompt, params, hparams["n_head"], 100)) == continuation
 
 
