@@ -12,9 +12,9 @@ Scheme and files: OpenAI's GPT-2 (section 2.2 of "Language Models are Unsupervis
 
 import codecs
 import functools
+import heapq
 import itertools
 import json
-import math
 from pathlib import Path
 
 import regex
@@ -86,14 +86,36 @@ class Encoder:
         return bytes(self.byte_decoder[char] for char in chars)
 
     def bpe(self, pretoken):
-        """One pre-token -> its ids: merge the neighbouring pair of lowest rank, until no pair has one."""
+        """One pre-token -> its ids: merge the neighbouring pair of lowest rank, until no pair has one.
+
+        Of equal pairs the leftmost comes first. A heap has the next pair on top, and a linked list (`left`,
+        `right`) says what a token's neighbours are: n log n steps, even for n letters without a space.
+        """
+        rank_of = self.bpe_ranks.get
         tokens = [self.byte_encoder[byte] for byte in pretoken.encode("utf-8")]
-        while len(tokens) > 1:
-            pair = min(itertools.pairwise(tokens), key=lambda pair: self.bpe_ranks.get(pair, math.inf))
-            if pair not in self.bpe_ranks:
-                break
-            tokens = merge(tokens, pair)
-        return tuple(self.encoder[token] for token in tokens)
+        left, right = [*range(-1, len(tokens))], [*range(1, len(tokens) + 1), -1]
+        heap = [
+            (rank, n)
+            for n, pair in enumerate(itertools.pairwise(tokens))
+            if (rank := rank_of(pair)) is not None
+        ]
+        heapq.heapify(heap)
+        tokens.append(
+            ""
+        )  # makes no pair: beyond the end, and in place of a token that is merged into another
+        while heap:
+            rank, n = heapq.heappop(heap)
+            after = right[n]
+            if rank_of((tokens[n], tokens[after])) != rank:
+                continue  # one of the two has been merged with another
+            tokens[n], tokens[after] = tokens[n] + tokens[after], ""
+            before, after = left[n], right[after]
+            right[n], left[after] = after, n
+            if (rank := rank_of((tokens[before], tokens[n]))) is not None:
+                heapq.heappush(heap, (rank, before))
+            if (rank := rank_of((tokens[n], tokens[after]))) is not None:
+                heapq.heappush(heap, (rank, n))
+        return tuple([self.encoder[token] for token in tokens if token])
 
 
 class TextStream:
@@ -136,17 +158,6 @@ class TextStream:
         tails = [text[n:] for n in range(len(text) + 1)]
         self.held = next((tail for tail in tails if any(stop.startswith(tail) for stop in self.stop)), "")
         return text[: len(text) - len(self.held)]
-
-
-def merge(tokens, pair):
-    """Join `pair` wherever it occurs, from left to right: "a b a b" and ("a", "b") make "ab ab"."""
-    merged = []
-    for token in tokens:
-        if merged and (merged[-1], token) == pair:
-            merged[-1] += token
-        else:
-            merged.append(token)
-    return merged
 
 
 def bytes_to_unicode():
