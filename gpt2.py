@@ -15,10 +15,12 @@ floats do not.
 The paper: Radford, Wu et al., "Language Models are Unsupervised Multitask Learners", OpenAI, 2019.
 """
 
+from operator import iadd
 from warnings import warn
 
 import numpy as np
 
+from fast import by_queries, by_rows, matmul
 from sampling import sample
 
 
@@ -29,8 +31,8 @@ def gelu(x):
 
 def softmax(x):
     """Scores to probabilities, along the last axis. [..., n] -> [..., n]."""
-    exp_x = np.exp(x - np.max(x, axis=-1, keepdims=True))  # less the maximum, so that exp cannot overflow
-    return exp_x / np.sum(exp_x, axis=-1, keepdims=True)
+    exp_x = np.exp(x - x.max(axis=-1, keepdims=True))  # less the maximum, so that exp cannot overflow
+    return exp_x / exp_x.sum(axis=-1, keepdims=True)
 
 
 def layer_norm(x, g, b, eps=1e-5):
@@ -38,29 +40,30 @@ def layer_norm(x, g, b, eps=1e-5):
 
     x [n_seq, n_embd], g [n_embd], b [n_embd] -> [n_seq, n_embd].
     """
-    mean = np.mean(x, axis=-1, keepdims=True)  # [n_seq, n_embd] -> [n_seq, 1]
-    variance = np.var(x, axis=-1, keepdims=True)  # [n_seq, n_embd] -> [n_seq, 1]
-    return g * (x - mean) / np.sqrt(variance + eps) + b
+    x = x - x.sum(axis=-1, keepdims=True) / x.shape[-1]  # less the mean, [n_seq, n_embd] - [n_seq, 1]
+    variance = (x * x).sum(axis=-1, keepdims=True) / x.shape[-1]  # [n_seq, n_embd] -> [n_seq, 1]
+    return iadd(x * (g / np.sqrt(variance + eps)), b)
 
 
 def linear(x, w, b):
-    """[n_seq, n_in], w [n_in, n_out], b [n_out] -> [n_seq, n_out]."""
-    return x @ w + b
+    """x @ w + b: [n_seq, n_in] @ [n_in, n_out] + [n_out] -> [n_seq, n_out]."""
+    return iadd(matmul(x, w), b)
 
 
 def ffn(x, c_fc, c_proj):
     """Feed-forward network, applied to each token on its own. [n_seq, n_embd] -> [n_seq, n_embd]."""
-    return linear(gelu(linear(x, **c_fc)), **c_proj)  # [n_seq, n_embd] -> [n_seq, 4*n_embd] -> back
+    return linear(by_rows(gelu, linear(x, **c_fc)), **c_proj)  # [n_seq, n_embd] -> [n_seq, 4*n_embd] -> back
 
 
 def attention(q, k, v, mask):
     """For each query, the average of the values, weighted by how well their keys match it. arXiv:1706.03762.
 
-    For n_q queries and n_k keys: q [n_q, head_dim], k [n_k, head_dim], v [n_k, head_dim], mask [n_q, n_k] of
-    bool -> [n_q, head_dim]. All may have more axes in front; the mask need not have the one for the heads.
+    For n_q queries and n_k keys: q [n_q, head_dim], k [n_k, head_dim], v [n_k, head_dim] -> [n_q, head_dim].
+    mask [n_q, n_k] has 0 where a query may see a key, else a large negative number; a mask of 0 hides none.
+    All may have more axes in front; the mask need not have the one for the heads.
     """
-    scores = q @ np.swapaxes(k, -1, -2) / q.shape[-1] ** 0.5  # [n_q, head_dim] -> [n_q, n_k]
-    return softmax(np.where(mask, scores, -1e10)) @ v  # [n_q, n_k] -> [n_q, head_dim]
+    scores = q * q.shape[-1] ** -0.5 @ k.swapaxes(-1, -2)  # [n_q, head_dim] @ [head_dim, n_k] -> [n_q, n_k]
+    return softmax(iadd(scores, mask)) @ v  # [n_q, n_k] @ [n_k, head_dim] -> [n_q, head_dim]
 
 
 def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
@@ -72,13 +75,15 @@ def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
     """
     n_seq = x.shape[-2]
     qkv = linear(x, **c_attn).reshape(*x.shape[:-1], 3, n_head, -1)  # -> [n_seq, 3, n_head, head_dim]
-    q, k, v = np.moveaxis(qkv, (-3, -2), (0, 1))  # -> three of [n_head, n_seq, head_dim]
+    qkv = qkv.transpose(-3, -2, *range(x.ndim - 1), -1)  # -> [3, n_head, n_seq, head_dim]
     if cache is not None:
-        cache[..., -n_seq:, :] = k, v
-        k, v = cache  # [2, n_head, n_keys, head_dim] -> two of [n_head, n_keys, head_dim]
-    keys = np.arange(k.shape[-2])  # [n_keys]; without a cache n_keys is n_seq
-    mask = (keys <= keys[-n_seq:, None]) & (keys >= np.expand_dims(n_pad, -1))  # -> [n_seq, n_keys]
-    x = np.moveaxis(attention(q, k, v, mask), 0, -2).reshape(x.shape)  # -> [n_seq, n_embd], head by head
+        cache[..., -n_seq:, :] = qkv[1:]
+    kv = qkv[1:] if cache is None else cache  # [2, n_head, n_keys, head_dim]; n_keys is n_seq or more
+    keys, mask = np.arange(kv.shape[-2]), 0  # one token alone may see them all
+    if n_seq > 1 or np.ndim(n_pad):
+        mask = np.float32(-1e10) * ((keys > keys[-n_seq:, None]) | (keys < np.expand_dims(n_pad, -1)))
+    x = by_queries(attention, qkv[0], *kv, mask)  # mask [n_seq, n_keys] -> x [n_head, n_seq, head_dim]
+    x = x.transpose(*range(1, x.ndim - 1), 0, -1).reshape(*x.shape[1:-1], -1)  # -> [n_seq, n_embd]
     return linear(x, **c_proj)  # [n_seq, n_embd] -> [n_seq, n_embd]
 
 
@@ -117,15 +122,20 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
             there are some before, but no cache.
     """
     n_keys = n_past + np.shape(inputs)[-1]
-    if n_keys > min(len(wpe), n_keys - n_past if cache is None else cache.shape[-2]):
-        raise ValueError(f"no room for {n_keys} tokens: n_ctx is {len(wpe)}; n_past needs a cache for all")
+    check_room(n_keys, n_past, len(wpe), cache)
     # The positions of padding are negative: that gives it some row of wpe, which the mask hides.
     x = wte[np.asarray(inputs)] + wpe[np.arange(n_past, n_keys) - n_pad]  # [n_seq] -> [n_seq, n_embd]
     for layer, block in enumerate(blocks):
         past = None if cache is None else cache[layer, ..., :n_keys, :]  # [2, n_head, n_keys, head_dim]
         x = transformer_block(x, **block, n_head=n_head, cache=past, n_pad=n_pad)  # -> [n_seq, n_embd]
-    x = layer_norm(x[..., -logits_to_keep:, :], **ln_f)  # -> [n_kept, n_embd]; -0: keeps all n_seq
-    return x @ wte.T  # [n_kept, n_embd] @ [n_embd, n_vocab] -> [n_kept, n_vocab]
+    # The last of [n_seq, n_embd], or (-0:) all -> [n_kept, n_embd]; @ [n_embd, n_vocab] -> [n_kept, n_vocab]
+    return matmul(layer_norm(x[..., -logits_to_keep:, :], **ln_f), wte.T)
+
+
+def check_room(n_keys, n_past, n_ctx, cache):
+    """ValueError if n_keys tokens are more than the model can see, or than a cache has room for."""
+    if n_keys > min(n_ctx, n_keys - n_past if cache is None else cache.shape[-2]):
+        raise ValueError(f"no room for {n_keys} tokens: n_ctx is {n_ctx}; n_past needs a cache for all")
 
 
 def new_cache(params, n_head, n_batch=None, n_slots=None):
@@ -133,11 +143,12 @@ def new_cache(params, n_head, n_batch=None, n_slots=None):
 
     -> [n_layer, 2, n_head, n_slots, head_dim], for inputs [n_seq];
     or [n_layer, 2, n_head, n_batch, n_slots, head_dim], for a batch, inputs [n_batch, n_seq].
+    In memory the slots lie together, value by value: so one token's attention to many is read faster.
     """
     n_ctx, n_embd = params["wpe"].shape
-    text = (n_ctx if n_slots is None else n_slots, n_embd // n_head)
+    text = (n_embd // n_head, n_ctx if n_slots is None else n_slots)
     texts = text if n_batch is None else (n_batch, *text)
-    return np.empty((len(params["blocks"]), 2, n_head, *texts), params["wpe"].dtype)
+    return np.empty((len(params["blocks"]), 2, n_head, *texts), params["wpe"].dtype).swapaxes(-1, -2)
 
 
 def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=None, **sampling):

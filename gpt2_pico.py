@@ -11,7 +11,7 @@ def softmax(x):
 
 
 def layer_norm(x, g, b, eps=1e-5):
-    return g * (x - x.mean(axis=-1, keepdims=True)) / np.sqrt(x.var(axis=-1, keepdims=True) + eps) + b
+    return (x - x.mean(axis=-1, keepdims=True)) * (g / np.sqrt(x.var(axis=-1, keepdims=True) + eps)) + b
 
 
 def linear(x, w, b):

@@ -1,0 +1,62 @@
+"""The same results, sooner: work cut as a processor and its BLAS like it. gpt2.py reads the same without it.
+
+Sizes are for the matrix products of OpenBLAS, which NumPy's wheels bring, and for caches of 1 or 2 MB. Arrays
+that are not NumPy's go through uncut: JAX compiles, and cuts for itself.
+"""
+
+import numpy as np
+
+N_FEW = 16  # rows, in a product of matrices
+N_ROWS = 16  # of up to 6,400 values (1558M), when each is worked on by itself
+N_QUERIES = 64  # for all heads together
+N_IN = 64  # rows of a weight
+
+
+def matmul(x, w):
+    """x @ w, for all the rows of x at once: [..., n_in] @ [n_in, n_out] -> [..., n_out].
+
+    A single row is read along with the weights, at the speed of memory. For more OpenBLAS first makes a copy
+    of all weights, which for a few rows takes longer than the product; so those are multiplied in ways in
+    which it copies less: with the weights on the left, or cut into pieces.
+    """
+    n_rows = x.size // x.shape[-1]
+    if not isinstance(x, np.ndarray) or (x.ndim == 2 and not 1 < n_rows <= N_FEW):
+        return x @ w
+    n_in, n_out = w.shape
+    rows = x.reshape(n_rows, n_in)
+    if n_rows == 1 or n_rows > N_FEW or n_in % N_IN:
+        product = rows @ w
+    elif w.flags.f_contiguous:
+        product = (w.T @ rows.T).T
+    else:
+        pieces = rows.reshape(n_rows, -1, N_IN).swapaxes(0, 1)  # [n_rows, n_in] -> [n_pieces, n_rows, N_IN]
+        product = np.sum(pieces @ w.reshape(-1, N_IN, n_out), axis=0)  # -> [n_rows, n_out]
+    return product.reshape(*x.shape[:-1], n_out)
+
+
+def by_rows(function, x):
+    """function(x), a few rows at a time: what the function makes on the way stays in the cache.
+
+    x [..., n_rows, n] -> [..., n_rows, n]. The function must look at each value, or row, by itself.
+    """
+    starts = range(0, x.shape[-2], N_ROWS)
+    if not isinstance(x, np.ndarray) or len(starts) == 1:
+        return function(x)
+    return np.concatenate([function(x[..., n : n + N_ROWS, :]) for n in starts], axis=-2)
+
+
+def by_queries(attention, q, k, v, mask):
+    """attention(q, k, v, mask) where no query may see keys behind its own; some queries at a time.
+
+    Each piece leaves out the keys that are behind all its queries: of a long text, nearly half of the work.
+    q [..., n_q, head_dim], k and v [..., n_k, head_dim], mask [..., n_q, n_k] -> [..., n_q, head_dim].
+    """
+    n_q, n_k = q.shape[-2], k.shape[-2]
+    if not isinstance(q, np.ndarray) or n_q <= N_QUERIES:
+        return attention(q, k, v, mask)
+    pieces = []
+    for n in range(0, n_q, N_QUERIES):
+        rows = slice(n, n + N_QUERIES)
+        keys = slice(n_k - n_q + n + N_QUERIES)
+        pieces.append(attention(q[..., rows, :], k[..., keys, :], v[..., keys, :], mask[..., rows, keys]))
+    return np.concatenate(pieces, axis=-2)
