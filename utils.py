@@ -12,6 +12,7 @@ import numpy as np
 
 from checkpoint import CheckpointError, read_tf_checkpoint
 from encoder import END_OF_TEXT, get_encoder
+from layout import turn_around
 
 MODEL_SIZES = ("124M", "355M", "774M", "1558M")
 MODEL_FILES = (
@@ -44,7 +45,7 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None):
         encoder: the tokenizer, an `encoder.Encoder`.
         hparams: {"n_vocab", "n_ctx", "n_embd", "n_head", "n_layer"}, all int.
         params: {"wte": [n_vocab, n_embd], "wpe": [n_ctx, n_embd], "blocks": [...], "ln_f": {...}}, nested as
-            `gpt2` takes them; float32, read-only.
+            `gpt2` takes them; float32, read-only, in the order of memory that `layout.py` finds best.
 
     Raises:
         ValueError: no such model size and no such folder, or models_dir is a file.
@@ -70,6 +71,7 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None):
             f"{model_dir}: encoder.json is not the 256 bytes, the merges of vocab.bpe, and {END_OF_TEXT}"
         )
     params = load_gpt2_params_from_tf_ckpt(model_dir / "model.ckpt", hparams)
+    turn_around(params, model_dir / MODEL_FILES[-1])
     return encoder, hparams, params
 
 

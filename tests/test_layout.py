@@ -1,0 +1,110 @@
+"""The weights that are turned around keep their values, and the copy on disk is never a wrong one."""
+
+import os
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from random_params import random_params
+
+import layout
+from layout import turn_around
+from utils import DEMO_DIR, load_encoder_hparams_and_params
+
+SHAPES = {"n_vocab": 50, "n_ctx": 24, "n_embd": 12, "n_layer": 2}
+TURNED = "model.ckpt.data-00000-of-00001.turned"
+
+
+@pytest.fixture
+def checkpoint(tmp_path, monkeypatch):
+    """The path of a checkpoint's data. For these tests no weights are too small for a copy on disk."""
+    monkeypatch.setattr(layout, "MIN_SIZE", 0)
+    path = tmp_path / "model.ckpt.data-00000-of-00001"
+    path.write_bytes(b"only its time counts")
+    return path
+
+
+def turned_weights(params):
+    blocks = params["blocks"]
+    return [
+        params["wte"],
+        *[block["attn"]["c_proj"]["w"] for block in blocks],
+        *[block["mlp"]["c_proj"]["w"] for block in blocks],
+    ]
+
+
+def check(seed, checkpoint):
+    """What turn_around makes of a model has its values, in Fortran order; what it leaves stays as it was."""
+    before, after = random_params(**SHAPES, std=1, seed=seed), random_params(**SHAPES, std=1, seed=seed)
+    turn_around(after, checkpoint)
+    for old, new in zip(turned_weights(before), turned_weights(after), strict=True):
+        np.testing.assert_array_equal(new, old)
+        assert new.flags.f_contiguous
+        assert not new.flags.writeable
+    for old, new in zip(before["blocks"], after["blocks"], strict=True):
+        for name, linear in (("attn", "c_attn"), ("mlp", "c_fc")):
+            np.testing.assert_array_equal(new[name][linear]["w"], old[name][linear]["w"])
+            assert new[name][linear]["w"].flags.c_contiguous
+
+
+def files_in(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_little_is_turned_in_memory(checkpoint, monkeypatch):
+    monkeypatch.setattr(layout, "MIN_SIZE", 2**26)
+    check(0, checkpoint)
+    assert files_in(checkpoint.parent) == [checkpoint.name]
+
+
+def test_the_demo_leaves_no_file():
+    load_encoder_hparams_and_params("demo")
+    assert not [name for name in files_in(DEMO_DIR) if "turned" in name]
+
+
+def test_the_copy_is_made_once(checkpoint):
+    check(0, checkpoint)
+    assert files_in(checkpoint.parent) == [checkpoint.name, TURNED]
+    first = checkpoint.with_name(TURNED).stat()
+    check(0, checkpoint)
+    assert checkpoint.with_name(TURNED).stat().st_ino == first.st_ino
+
+
+def test_another_checkpoint_gets_another_copy(checkpoint):
+    check(0, checkpoint)
+    os.utime(checkpoint, ns=(10**18, 10**18))
+    check(1, checkpoint)
+
+
+@pytest.mark.parametrize("size", [0, 1, 4000])
+def test_a_copy_cut_short_is_made_anew(checkpoint, size):
+    check(0, checkpoint)
+    copy = checkpoint.with_name(TURNED)
+    times = copy.stat()
+    os.truncate(copy, size)
+    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+    check(0, checkpoint)
+
+
+def test_where_no_file_can_be_written_it_is_done_in_memory(checkpoint):
+    checkpoint.with_name(TURNED).mkdir()
+    message = f"{re.escape(TURNED)}: .*; without that file each start takes longer"
+    with pytest.warns(UserWarning, match=message):
+        check(0, checkpoint)
+    assert files_in(checkpoint.parent) == [checkpoint.name, TURNED]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file to set")
+def test_a_full_disk_is_said_in_a_line_and_leaves_nothing(run, tmp_path):
+    model = shutil.copytree(DEMO_DIR, tmp_path / "model")
+    code = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (10**6, 10**6)); import layout;"
+        f"layout.MIN_SIZE = 0; sys.argv = ['gpt2.py', '--model_size={model}', '-n=3', '--quiet', 'The king'];"
+        "from cli import run; from commands import main; run(main)"
+    )
+    status, stdout, stderr = run(code=code)
+    assert (status, stdout) == (0, "'s son,\n")
+    assert re.fullmatch(rf"gpt2\.py: .*{re.escape(TURNED)}: .*; without that file .*\n", stderr)
+    assert files_in(model) == files_in(DEMO_DIR)
