@@ -1,4 +1,4 @@
-"""The command line: what was typed becomes a call, by fire; what goes wrong, one line and an exit status."""
+"""The command line: what was typed becomes a call; what goes wrong, one line and an exit status."""
 
 import difflib
 import inspect
@@ -7,8 +7,6 @@ import os
 import re
 import sys
 import warnings
-
-import fire
 
 from checkpoint import CheckpointError
 
@@ -26,7 +24,11 @@ def run(main):
     warnings.showwarning = lambda message, *_: print(f"{program}: {message}", file=sys.stderr)
     try:
         flags = inspect.signature(main).parameters
-        fire.Fire(main, command=arguments_for_fire(sys.argv[1:], flags), name=program)
+        arguments = read_arguments(sys.argv[1:], flags)
+        if arguments is None:
+            show_help(main, program)
+        else:
+            main(**arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -37,12 +39,17 @@ def run(main):
         sys.exit(2 if is_bad_argument else 1)
 
 
-def arguments_for_fire(typed, flags):
-    """Rewrite a command line so that fire passes each text on as it was typed.
+def show_help(main, program):
+    """What main's docstring says, as fire lays it out. Its import takes long, and nothing else needs it."""
+    import fire
 
-    Left to itself fire reads 42 as a number, [1] as a list, --dash as a flag and - as a separator. So all
-    values become Python literals, which fire reads back to what they were; and a word that is not a flag
-    becomes the prompt, as does whatever follows a --.
+    fire.Fire(main, command=["--", "--help"], name=program)
+
+
+def read_arguments(typed, flags):
+    """A command line -> {name: value}, to call main with; or None, to ask for help.
+
+    A word that is not a flag is the prompt, exactly as typed, as is whatever follows a --.
 
     Args:
         typed: the words of the command line.
@@ -60,7 +67,7 @@ def arguments_for_fire(typed, flags):
         if word == "--":
             prompts.extend(words)
         elif word in ("--help", "-h"):
-            return ["--", "--help"]
+            return None
         elif word == "-" and "prompt_file" in flags:
             values["prompt_file"] = "-"
         elif flag is None:
@@ -89,7 +96,7 @@ def arguments_for_fire(typed, flags):
         values["prompt"] = prompts[0]
     if flags["prompt"].default is inspect.Parameter.empty and not any(prompts):
         raise ValueError("the prompt is empty: give one in quotes; --help lists the flags")
-    return [f"--{flag}={value!r}" for flag, value in values.items()]
+    return values
 
 
 def find_flag(word, flags):

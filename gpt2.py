@@ -15,7 +15,7 @@ floats do not.
 The paper: Radford, Wu et al., "Language Models are Unsupervised Multitask Learners", OpenAI, 2019.
 """
 
-from operator import iadd
+from operator import iadd, imul
 from warnings import warn
 
 import numpy as np
@@ -42,7 +42,7 @@ def layer_norm(x, g, b, eps=1e-5):
     """
     x = x - x.sum(axis=-1, keepdims=True) / x.shape[-1]  # less the mean, [n_seq, n_embd] - [n_seq, 1]
     variance = (x * x).sum(axis=-1, keepdims=True) / x.shape[-1]  # [n_seq, n_embd] -> [n_seq, 1]
-    return iadd(x * (g / np.sqrt(variance + eps)), b)
+    return iadd(imul(x, g / np.sqrt(variance + eps)), b)
 
 
 def linear(x, w, b):
@@ -63,7 +63,7 @@ def attention(q, k, v, mask):
     All may have more axes in front; the mask need not have the one for the heads.
     """
     scores = q * q.shape[-1] ** -0.5 @ k.swapaxes(-1, -2)  # [n_q, head_dim] @ [head_dim, n_k] -> [n_q, n_k]
-    return softmax(iadd(scores, mask)) @ v  # [n_q, n_k] @ [n_k, head_dim] -> [n_q, head_dim]
+    return by_rows(softmax, iadd(scores, mask)) @ v  # [n_q, n_k] @ [n_k, head_dim] -> [n_q, head_dim]
 
 
 def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):

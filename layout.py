@@ -2,9 +2,9 @@
 
 For one token a product x @ w, [n_in] @ [n_in, n_out], does little but read w. OpenBLAS reads it fastest with
 n_out values in a row (C order, as in checkpoints), unless n_in is as large or larger: then with n_in in a row
-(Fortran order). The product with wte.T, [n_embd, n_vocab], has the n_embd values of a token in a row, which is
-the wrong order too. To turn these weights around takes longer than to start, so it is done once, into a file
-beside the checkpoint, which is then mapped into memory as the checkpoint is, and shared by all processes.
+(Fortran order). In the product with wte.T, [n_embd, n_vocab], a checkpoint has n_embd values in a row, which
+is the wrong order too. To turn these weights around takes longer than to start, so it is done once, into a
+file beside the checkpoint, which is then mapped into memory as that is, and shared by all processes.
 """
 
 import contextlib
