@@ -14,6 +14,7 @@ import numpy as np
 from batch import generate_batch
 from encoder import END_OF_TEXT, TextStream
 from gpt2 import generate, score_windows
+from lookup import generate_greedily
 from sampling import check_sampling, log_softmax
 from utils import load_encoder_hparams_and_params
 
@@ -87,7 +88,7 @@ def main(
     encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir)
     end_of_text = encoder.encoder[END_OF_TEXT]
     model = {"params": params, "n_head": hparams["n_head"]}
-    task = {**model, **sampling, "n_tokens_to_generate": n_tokens_to_generate, "stop_id": end_of_text}
+    limits = {"n_tokens_to_generate": n_tokens_to_generate, "stop_id": end_of_text}
 
     def answer(texts):
         if score:
@@ -95,10 +96,14 @@ def main(
         elif prompts_file is not None or n_samples > 1 or logprobs is not None:
             samples = [text for text in texts for _ in range(n_samples)]
             n_rows = batch_size or max(1, 8 // n_samples) * n_samples  # a batch computes its prompts once
+            task = {**model, **limits, **sampling}
             write_json_lines(encoder, samples, n_rows, task, seed, stop, logprobs, quiet)
         else:
             ids = encoder.encode(texts[0]) or [end_of_text]
-            new_ids = generate(ids, **task, seed=random_stream(seed, ids))
+            if temperature == 0 and repetition_penalty == 1:
+                new_ids = generate_greedily(ids, **model, **limits)
+            else:
+                new_ids = generate(ids, **model, **limits, **sampling, seed=random_stream(seed, ids))
             write_text(encoder, new_ids, n_tokens_to_generate, stop, stream, quiet)
 
     if prompts is None:

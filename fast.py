@@ -6,31 +6,34 @@ that are not NumPy's go through uncut: JAX compiles, and cuts for itself.
 
 import numpy as np
 
-N_FEW = 16  # rows, in a product of matrices
 N_ROWS = 16  # of up to 6,400 values (1558M), when each is worked on by itself
 N_QUERIES = 64  # for all heads together
-N_IN = 64  # rows of a weight
+N_FEW = 24  # rows, in a product of matrices
+MAX_SMALL = 10**6  # multiplications in a product of which OpenBLAS copies nothing
 
 
 def matmul(x, w):
     """x @ w, for all the rows of x at once: [..., n_in] @ [n_in, n_out] -> [..., n_out].
 
-    A single row is read along with the weights, at the speed of memory. For more OpenBLAS first makes a copy
-    of all weights, which for a few rows takes longer than the product; so those are multiplied in ways in
-    which it copies less: with the weights on the left, or cut into pieces.
+    A single row is multiplied while the weights are read. For several OpenBLAS first copies all weights into
+    an order of its own, which for a few rows takes far longer than the product. So those are multiplied one
+    by one; or with the weights on the left, which copies them faster; or in pieces too small to be copied.
     """
     n_rows = x.size // x.shape[-1]
     if not isinstance(x, np.ndarray) or (x.ndim == 2 and not 1 < n_rows <= N_FEW):
         return x @ w
     n_in, n_out = w.shape
     rows = x.reshape(n_rows, n_in)
-    if n_rows == 1 or n_rows > N_FEW or n_in % N_IN:
-        product = rows @ w
-    elif w.flags.f_contiguous:
+    n_piece = 32 if n_rows * 32 * n_out <= MAX_SMALL else 16
+    if n_rows <= 3:
+        product = (rows[:, None] @ w)[:, 0]
+    elif n_rows <= N_FEW and w.flags.f_contiguous:
         product = (w.T @ rows.T).T
+    elif n_rows * n_piece * n_out <= MAX_SMALL and n_in % n_piece == 0:
+        pieces = rows.reshape(n_rows, -1, n_piece).swapaxes(0, 1)  # -> [n_pieces, n_rows, n_piece]
+        product = np.sum(pieces @ w.reshape(-1, n_piece, n_out), axis=0)  # -> [n_rows, n_out]
     else:
-        pieces = rows.reshape(n_rows, -1, N_IN).swapaxes(0, 1)  # [n_rows, n_in] -> [n_pieces, n_rows, N_IN]
-        product = np.sum(pieces @ w.reshape(-1, N_IN, n_out), axis=0)  # -> [n_rows, n_out]
+        product = rows @ w
     return product.reshape(*x.shape[:-1], n_out)
 
 
