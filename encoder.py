@@ -43,7 +43,8 @@ class Encoder:
         self.bpe_ranks = {pair: rank for rank, pair in enumerate(bpe_merges)}
         self.bpe = functools.lru_cache(CACHE_SIZE)(self.bpe)
 
-        missing = {*self.byte_encoder.values(), *map("".join, bpe_merges)} - encoder.keys()
+        tokens = itertools.chain(self.byte_encoder.values(), map("".join, bpe_merges))
+        missing = [token for token in tokens if token not in encoder]
         if missing:
             raise ValueError(f"there is no id for {len(missing)} tokens, such as {min(missing)!r}")
         unknown = set("".join(encoder)) - self.byte_decoder.keys()

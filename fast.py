@@ -19,11 +19,11 @@ def matmul(x, w):
     an order of its own, which for a few rows takes far longer than the product. So those are multiplied one
     by one; or with the weights on the left, which copies them faster; or in pieces too small to be copied.
     """
-    n_rows = x.size // x.shape[-1]
-    if not isinstance(x, np.ndarray) or (x.ndim == 2 and not 1 < n_rows <= N_FEW):
+    if (x.ndim == 2 and not 1 < len(x) <= N_FEW) or not isinstance(x, np.ndarray):
         return x @ w
     n_in, n_out = w.shape
-    rows = x.reshape(n_rows, n_in)
+    rows = x.reshape(-1, n_in)
+    n_rows = len(rows)
     n_piece = 32 if n_rows * 32 * n_out <= MAX_SMALL else 16
     if n_rows <= 3:
         product = (rows[:, None] @ w)[:, 0]
@@ -42,7 +42,7 @@ def by_rows(function, x):
 
     x [..., n_rows, n] -> [..., n_rows, n]. The function must look at each value, or row, by itself.
     """
-    if not isinstance(x, np.ndarray) or x.shape[-2] <= N_ROWS:
+    if x.shape[-2] <= N_ROWS or not isinstance(x, np.ndarray):
         return function(x)
     for n in range(0, x.shape[-2], N_ROWS):
         x[..., n : n + N_ROWS, :] = function(x[..., n : n + N_ROWS, :])
@@ -56,7 +56,7 @@ def by_queries(attention, q, k, v, mask):
     q [..., n_q, head_dim], k and v [..., n_k, head_dim], mask [..., n_q, n_k] -> [..., n_q, head_dim].
     """
     n_q, n_k = q.shape[-2], k.shape[-2]
-    if not isinstance(q, np.ndarray) or n_q <= N_QUERIES:
+    if n_q <= N_QUERIES or not isinstance(q, np.ndarray):
         return attention(q, k, v, mask)
     pieces = []
     for n in range(0, n_q, N_QUERIES):

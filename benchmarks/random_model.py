@@ -11,10 +11,14 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from bundle_writer import write_bundle  # noqa: E402
 from random_params import random_params  # noqa: E402
 
-HPARAMS_124M = {"n_vocab": 50257, "n_ctx": 1024, "n_embd": 768, "n_head": 12, "n_layer": 12}
+SIZES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}
+HPARAMS = {
+    size: {"n_vocab": 50257, "n_ctx": 1024, "n_embd": n_embd, "n_head": n_head, "n_layer": n_layer}
+    for size, (n_embd, n_head, n_layer) in SIZES.items()
+}
 
 
-def write_random_model(folder, hparams=HPARAMS_124M, seed=0):
+def write_random_model(folder, hparams=HPARAMS["124M"], seed=0):
     """Write the five files into `folder`; hparams["n_vocab"] must be 50257, that of OpenAI's vocabulary."""
     shapes = {name: hparams[name] for name in ("n_vocab", "n_ctx", "n_embd", "n_layer")}
     params = random_params(**shapes, std=0.02, seed=seed)

@@ -70,6 +70,12 @@ def test_hard_texts(text):
     check(text)
 
 
+@pytest.mark.parametrize("letters", ["a", "ab", "abcdefghijklmnopqrstuvwxyz", "é", "的一是不了人我在有他"])
+def test_a_long_text_without_a_space(letters):
+    """It would take hours in steps that grow with the square of its length."""
+    check("".join(np.random.default_rng(0).choice(list(letters), size=100_000)))
+
+
 def test_a_long_text():
     check((ROOT / "gpt2.py").read_text(encoding="utf-8") * 5)
 

@@ -1,0 +1,252 @@
+"""What this project costs: time, memory, and how far each is from what the machine and NumPy can do.
+
+    pip install -r benchmarks/requirements.txt && python benchmarks/bench.py
+
+The weights are random, in the shapes of the size that is asked for. All figures are medians of rounds in each
+of which everything is measured once, so that what else the machine does falls on all of it. The limit of the
+model is its bare matrix products, see peers.MatrixProducts; that of a start is what NumPy's own import takes.
+"""
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+from pathlib import Path
+
+import fire
+import numpy as np
+import regex
+from compare import PROMPT_LENGTHS, describe_machine
+from peers import ROOT, MatrixProducts, ThisProject, answer
+from random_model import HPARAMS, write_random_model
+from tqdm import tqdm
+
+from batch import generate_batch
+from encoder import PATTERN, bytes_to_unicode, get_encoder
+from gpt2 import generate
+from lookup import generate_greedily
+
+N_TOKENS = 16  # decoded in each measurement
+BATCH_SIZES = (1, 2, 4, 8, 16)
+PROMPT = "Alan Turing theorized that computers would one day become"  # 10 tokens
+MB = 1e6
+
+
+def seconds_for(function):
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
+
+
+def run_text(peer, ids):
+    """-> seconds to the first token, and for each after it (median)."""
+    times = answer(peer, ids, N_TOKENS, None)
+    return {"prompt_s": times["prompt_s"], "decode_s": np.median(times["decode_s"])}
+
+
+def run_batch(model, prompts):
+    """-> tokens per second in all, from the second token of each prompt on."""
+    steps = generate_batch(prompts, *model, 1 + N_TOKENS)
+    for _ in prompts:
+        next(steps)
+    return {"tokens_per_s": len(prompts) * N_TOKENS / seconds_for(lambda: list(steps))}
+
+
+def run_greedy(model, ids):
+    """-> how many times as fast greedy decoding is with guesses from the text as without."""
+    plain = seconds_for(lambda: list(generate(ids, *model, 4 * N_TOKENS)))
+    return {"times": plain / seconds_for(lambda: list(generate_greedily(ids, *model, 4 * N_TOKENS)))}
+
+
+def run_process(*arguments):
+    """-> seconds to the first byte on stdout."""
+    start = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE)
+    process.stdout.read(1)
+    seconds = time.perf_counter() - start
+    process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)}: exit status {process.returncode}")
+    return {"first_s": seconds}
+
+
+def run_memory(*arguments):
+    """-> the most memory that a process used, in MB; nan on Windows.
+
+    It is asked for by a small process in between, as Linux counts what the one that started it had.
+    """
+    code = """if True:
+        import resource, subprocess, sys
+        subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
+    if sys.platform == "win32":
+        return {"mb": np.nan}
+    command = [sys.executable, "-c", code, sys.executable, *arguments]
+    most = int(subprocess.check_output(command, cwd=ROOT, text=True))
+    return {"mb": most * (1 if sys.platform == "darwin" else 1024) / MB}
+
+
+def run_parts(folder):
+    """The parts of a start, in seconds: a process that does one after the other and prints the times."""
+    code = f"""import time; times = [time.perf_counter()]
+def mark(): times.append(time.perf_counter())
+import numpy; mark()
+import cli, commands, numpy.random; mark()
+encoder, hparams, params = commands.load_encoder_hparams_and_params({str(folder)!r}); mark()
+next(commands.generate(encoder.encode({PROMPT!r}), params, hparams["n_head"], 1)); mark()
+print(*times)"""
+    output = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
+    names = ("NumPy", "the other modules", "tokenizer and weights", "first token")
+    return dict(zip(names, np.diff([float(time) for time in output.split()]), strict=True))
+
+
+class PicoGPTEncoder:
+    """picoGPT's algorithm: a cache of each word's tokens as text, and each merge looks at all pairs anew."""
+
+    def __init__(self, folder):
+        self.ids = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
+        lines = (folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1:-1]
+        self.ranks = {tuple(line.split()): rank for rank, line in enumerate(lines)}
+        self.characters, self.cache = bytes_to_unicode(), {}
+
+    def encode(self, text):
+        ids = []
+        for pretoken in regex.findall(PATTERN, text):
+            word = "".join(self.characters[byte] for byte in pretoken.encode("utf-8"))
+            if word not in self.cache:
+                self.cache[word] = " ".join(self.merge(tuple(word)))
+            ids.extend(self.ids[token] for token in self.cache[word].split(" "))
+        return ids
+
+    def merge(self, word):
+        while len(word) > 1:
+            pair = min(set(itertools.pairwise(word)), key=lambda pair: self.ranks.get(pair, np.inf))
+            if pair not in self.ranks:
+                break
+            merged, n = [], 0
+            while n < len(word):
+                size = 2 if word[n : n + 2] == pair else 1
+                merged.append("".join(word[n : n + size]))
+                n += size
+            word = tuple(merged)
+        return word
+
+
+def run_tokenizer(make_encoder, text):
+    """-> MB per second, from empty caches."""
+    encoder = make_encoder()
+    return {"mb_per_s": len(text.encode("utf-8")) / MB / seconds_for(lambda: encoder.encode(text))}
+
+
+def tasks_for(folder, text):
+    """All that is measured: {name: a function of nothing -> {unit: number}}."""
+    rng = np.random.default_rng(0)
+    ours, bare = (peer(folder, None, "float32") for peer in (ThisProject, MatrixProducts))
+    model, n_vocab = (ours.params, ours.n_head), len(ours.params["wte"])
+    tasks = {}
+    for n in PROMPT_LENGTHS:
+        ids = rng.integers(n_vocab, size=n).tolist()
+        tasks[f"prompt of {n}"] = partial(run_text, ours, ids)
+        tasks[f"bare products, {n}"] = partial(run_text, bare, ids)
+    for n in BATCH_SIZES:
+        prompts = rng.integers(n_vocab, size=(n, 10)).tolist()
+        tasks[f"batch of {n}"] = partial(run_batch, model, prompts)
+    tasks["guessing, repeated text"] = partial(run_greedy, model, list(range(100, 110)) * 10)
+    tasks["guessing, random text"] = partial(run_greedy, model, rng.integers(n_vocab, size=100).tolist())
+    tasks["import numpy"] = partial(run_process, "-c", "import numpy; print()")
+    command = ("gpt2.py", f"--model_size={folder}", "--n_tokens_to_generate=1", "--quiet", PROMPT)
+    tasks["first token"] = partial(run_process, *command)
+    tasks["memory"] = partial(run_memory, *command)
+    tasks["parts of a start"] = partial(run_parts, folder)
+    tasks["tokenizer"] = partial(run_tokenizer, lambda: get_encoder(folder.name, folder.parent), text)
+    tasks["picoGPT's tokenizer"] = partial(run_tokenizer, lambda: PicoGPTEncoder(folder), text)
+    for size in (1, 2):
+        encoder = get_encoder(folder.name, folder.parent)
+        tasks[f"{size} MB of one letter"] = lambda encoder=encoder, size=size: {
+            "s": seconds_for(lambda: encoder.bpe.__wrapped__("a" * size * 10**6))
+        }
+    return tasks
+
+
+def report(figures, machine, weights_mb):
+    """The medians as Markdown: {task: {unit: number}}, and what follows from them."""
+    lines = ["| tokens in the prompt | tokens/s | % of limit | GB/s read | prompt, ms | % of limit |"]
+    lines.append("|--:|--:|--:|--:|--:|--:|")
+    for n in PROMPT_LENGTHS:
+        ours, limit = figures[f"prompt of {n}"], figures[f"bare products, {n}"]
+        per_s, ms = 1 / ours["decode_s"], 1000 * ours["prompt_s"]
+        cells = [
+            n,
+            f"{per_s:.1f}",
+            f"{100 * limit['decode_s'] * per_s:.0f}",
+            f"{weights_mb * per_s / 1000:.1f}",
+        ]
+        cells += [f"{ms:.0f}", f"{100 * limit['prompt_s'] / ours['prompt_s']:.0f}"]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    alone = figures["batch of 1"]["tokens_per_s"]
+    lines += ["", "| texts in a batch | tokens/s in all | times one |", "|--:|--:|--:|"]
+    for n in BATCH_SIZES:
+        per_s = figures[f"batch of {n}"]["tokens_per_s"]
+        lines.append(f"| {n} | {per_s:.1f} | {per_s / alone:.2f} |")
+    first, numpy_s = figures["first token"], figures["import numpy"]["first_s"]
+    bare_s = figures["bare products, 10"]["prompt_s"]
+    rates = [figures[name]["mb_per_s"] for name in ("tokenizer", "picoGPT's tokenizer")]
+    parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in figures["parts of a start"].items())
+    more_s, peak_mb = first["first_s"] - numpy_s - bare_s, figures["memory"]["mb"]
+    letters_s = [figures[f"{size} MB of one letter"]["s"] for size in (1, 2)]
+    times = [figures[f"guessing, {text} text"]["times"] for text in ("repeated", "random")]
+    lines += [
+        "",
+        f"- first token of a process: {first['first_s']:.2f} s, {more_s:.2f} s more than the import of NumPy "
+        f"({numpy_s:.2f}) and the bare products of its prompt ({bare_s:.2f}); its parts: {parts}",
+        f"- peak memory of that process: {peak_mb:.0f} MB, {peak_mb / weights_mb:.2f} times the weights",
+        f"- tokenizer: {rates[0]:.2f} MB/s, {rates[0] / rates[1]:.1f} times picoGPT's algorithm; "
+        f"1 MB of one letter in {letters_s[0]:.1f} s, 2 MB in {letters_s[1]:.1f} s",
+        f"- greedy decoding that guesses: {times[0]:.2f} times as fast after a text that repeats itself, "
+        f"{times[1]:.2f} after random tokens",
+        *(f"- {name}: {value}" for name, value in machine.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main(model_size="124M", rounds=5, text=str(ROOT / "README.md"), out="benchmarks/results"):
+    """Measure, print a table, and write bench-<model_size>.json and .md to the folder `out`.
+
+    Args:
+        model_size: whose shapes, 124M to 1558M.
+        rounds: how many times to measure everything.
+        text: a file for the tokenizer to read; one of a few MB says more than the README.
+    """
+    text = Path(text).read_text(encoding="utf-8")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        folder = Path(folder)
+        write_random_model(folder, HPARAMS[model_size])
+        weights_mb = (folder / "model.ckpt.data-00000-of-00001").stat().st_size / MB
+        tasks = tasks_for(folder, text)
+        samples = {name: [] for name in tasks}
+        for name in tqdm(list(tasks) * rounds, leave=False, disable=None):
+            samples[name].append(tasks[name]())
+    figures = {
+        name: {unit: float(np.median([sample[unit] for sample in found])) for unit in found[0]}
+        for name, found in samples.items()
+    }
+    machine = describe_machine([], os.cpu_count()) | {"model": f"{model_size}'s shapes", "rounds": rounds}
+    table = report(figures, machine, weights_mb)
+    Path(out).mkdir(parents=True, exist_ok=True)
+    path = Path(out, f"bench-{model_size}")
+    path.with_suffix(".json").write_text(
+        json.dumps({"machine": machine, "samples": samples}, indent=1) + "\n"
+    )
+    path.with_suffix(".md").write_text(table, encoding="utf-8")
+    print(table)
+
+
+if __name__ == "__main__":
+    try:
+        fire.Fire(main)
+    except KeyboardInterrupt:
+        sys.exit(130)
