@@ -1,15 +1,16 @@
-"""The same results, sooner: work cut as a processor and its BLAS like it. gpt2.py reads the same without it.
+"""The same results, but for rounding, sooner: work cut as a processor and its BLAS like it.
 
-Sizes are for the matrix products of OpenBLAS, which NumPy's wheels bring, and for caches of 1 or 2 MB. Arrays
-that are not NumPy's go through uncut: JAX compiles, and cuts for itself.
+Read `matmul(x, w)` as x @ w, `by_rows(f, x)` as f(x), and `by_queries(attention, q, k, v, mask)` as
+attention(q, k, v, mask). The sizes are for OpenBLAS, which NumPy's wheels bring, and caches of 1 or 2 MB.
+Arrays that are not NumPy's go through uncut: JAX compiles, and cuts for itself.
 """
 
 import numpy as np
 
-N_ROWS = 16  # of up to 6,400 values (1558M), when each is worked on by itself
-N_QUERIES = 64  # for all heads together
-N_FEW = 24  # rows, in a product of matrices
-MAX_SMALL = 10**6  # multiplications in a product of which OpenBLAS copies nothing
+N_ROWS = 16  # of each text or head, at a time, for a function that looks at rows by themselves
+N_QUERIES = 64  # of each head, at a time, in attention
+N_FEW = 24  # rows at most that are multiplied in other ways than many
+MAX_SMALL = 10**6  # multiplications in a product for which OpenBLAS copies nothing (on AVX-512)
 
 
 def matmul(x, w):
@@ -21,15 +22,16 @@ def matmul(x, w):
     """
     if (x.ndim == 2 and not 1 < len(x) <= N_FEW) or not isinstance(x, np.ndarray):
         return x @ w
-    n_in, n_out = w.shape
-    rows = x.reshape(-1, n_in)
-    n_rows = len(rows)
-    n_piece = 32 if n_rows * 32 * n_out <= MAX_SMALL else 16
-    if n_rows <= 3:
+    rows = x.reshape(-1, x.shape[-1])  # [..., n_in] -> [n_rows, n_in]
+    (n_rows, n_in), n_out = rows.shape, w.shape[-1]
+    n_piece = 32 if n_in % 32 == 0 and n_rows * 32 * n_out <= MAX_SMALL else 16
+    if n_rows <= 1 or n_rows > N_FEW:
+        product = rows @ w
+    elif n_rows <= 3:
         product = (rows[:, None] @ w)[:, 0]
-    elif n_rows <= N_FEW and w.flags.f_contiguous:
+    elif w.flags.f_contiguous:
         product = (w.T @ rows.T).T
-    elif n_rows * n_piece * n_out <= MAX_SMALL and n_in % n_piece == 0:
+    elif n_in % n_piece == 0 and n_rows * n_piece * n_out <= MAX_SMALL:
         pieces = rows.reshape(n_rows, -1, n_piece).swapaxes(0, 1)  # -> [n_pieces, n_rows, n_piece]
         product = np.sum(pieces @ w.reshape(-1, n_piece, n_out), axis=0)  # -> [n_rows, n_out]
     else:
@@ -38,11 +40,11 @@ def matmul(x, w):
 
 
 def by_rows(function, x):
-    """function(x), in place of x, a few rows at a time: what it makes on the way then stays in the cache.
+    """function(x), written over x, a few rows at a time: what it makes on the way then stays in the cache.
 
-    x [..., n_rows, n] -> [..., n_rows, n]. The function must look at each value, or row, by itself.
+    x [..., n_rows, n], float32 -> [..., n_rows, n]. The function must look at each value, or row, by itself.
     """
-    if x.shape[-2] <= N_ROWS or not isinstance(x, np.ndarray):
+    if x.ndim < 2 or x.shape[-2] <= N_ROWS or not isinstance(x, np.ndarray):
         return function(x)
     for n in range(0, x.shape[-2], N_ROWS):
         x[..., n : n + N_ROWS, :] = function(x[..., n : n + N_ROWS, :])

@@ -9,6 +9,8 @@ For a batch of texts there is one more axis, [n_batch, n_seq, n_embd] and, where
 [n_head, n_batch, n_seq, head_dim]; nothing else changes.
 
 Parameters have the names of OpenAI's checkpoints and are passed by name: `**block`, `**attn`, `**c_fc`.
+Read `matmul(x, w)` as x @ w, `by_rows(f, x)` as f(x), and `by_queries(attention, ...)` as attention(...):
+fast.py only cuts the work. `iadd(a, b)` is a + b and `imul(a, b)` a * b, written over a.
 Everything is float32. In NumPy 2 a single np.float64, such as np.sqrt(2), would make it float64; Python's own
 floats do not.
 
@@ -31,7 +33,7 @@ def gelu(x):
 
 def softmax(x):
     """Scores to probabilities, along the last axis. [..., n] -> [..., n]."""
-    exp_x = np.exp(x - x.max(axis=-1, keepdims=True))  # less the maximum, so that exp cannot overflow
+    exp_x = np.exp(x - np.max(x, axis=-1, keepdims=True))  # less the maximum, so that exp cannot overflow
     return exp_x / exp_x.sum(axis=-1, keepdims=True)
 
 
@@ -46,7 +48,7 @@ def layer_norm(x, g, b, eps=1e-5):
 
 
 def linear(x, w, b):
-    """x @ w + b: [n_seq, n_in] @ [n_in, n_out] + [n_out] -> [n_seq, n_out]."""
+    """x @ w + b: [n_seq, n_in] @ [n_in, n_out] + [n_out] -> [n_seq, n_out]. All float32."""
     return iadd(matmul(x, w), b)
 
 
@@ -59,10 +61,10 @@ def attention(q, k, v, mask):
     """For each query, the average of the values, weighted by how well their keys match it. arXiv:1706.03762.
 
     For n_q queries and n_k keys: q [n_q, head_dim], k [n_k, head_dim], v [n_k, head_dim] -> [n_q, head_dim].
-    mask [n_q, n_k] has 0 where a query may see a key, else a large negative number; a mask of 0 hides none.
+    mask [n_q, n_k] is added to the scores: 0 where a query may see a key, else a large negative number.
     All may have more axes in front; the mask need not have the one for the heads.
     """
-    scores = q * q.shape[-1] ** -0.5 @ k.swapaxes(-1, -2)  # [n_q, head_dim] @ [head_dim, n_k] -> [n_q, n_k]
+    scores = (q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2)  # [n_q, head_dim] @ [head_dim, n_k] -> [n_q, n_k]
     return by_rows(softmax, iadd(scores, mask)) @ v  # [n_q, n_k] @ [n_k, head_dim] -> [n_q, head_dim]
 
 
@@ -75,9 +77,9 @@ def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
     """
     n_seq = x.shape[-2]
     qkv = linear(x, **c_attn).reshape(*x.shape[:-1], 3, n_head, -1)  # -> [n_seq, 3, n_head, head_dim]
-    qkv = qkv.transpose(-3, -2, *range(x.ndim - 1), -1)  # -> [3, n_head, n_seq, head_dim]
+    qkv = qkv.transpose(-3, -2, *range(x.ndim - 1), -1)  # to the front: -> [3, n_head, n_seq, head_dim]
     if cache is not None:
-        cache[..., -n_seq:, :] = qkv[1:]
+        cache[..., -n_seq:, :] = qkv[1:]  # [2, n_head, n_seq, head_dim]
     kv = qkv[1:] if cache is None else cache  # [2, n_head, n_keys, head_dim]; n_keys is n_seq or more
     keys, mask = np.arange(kv.shape[-2]), 0  # one token alone may see them all
     if n_seq > 1 or np.ndim(n_pad):
@@ -173,7 +175,8 @@ def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=No
     """
     ids = check_prompt(inputs, params)
     rng = np.random.default_rng(seed)
-    cache, n_past = new_cache(params, n_head), 0  # the cache holds the first n_past of the ids
+    n_slots = min(len(params["wpe"]), len(ids) + max(0, n_tokens_to_generate))
+    cache, n_past = new_cache(params, n_head, n_slots=n_slots), 0  # it holds the first n_past of the ids
     for _ in range(n_tokens_to_generate):
         if len(ids) > len(params["wpe"]):
             ids, n_past = newest_half(ids), 0

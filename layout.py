@@ -1,14 +1,15 @@
-"""The order in memory in which a weight is read fastest, and a file with those that are stored in the other.
+"""The order in memory in which each weight is read fastest, and a file that has them in it.
 
 For one token a product x @ w, [n_in] @ [n_in, n_out], does little but read w. OpenBLAS reads it fastest with
 n_out values in a row (C order, as in checkpoints), unless n_in is as large or larger: then with n_in in a row
 (Fortran order). In the product with wte.T, [n_embd, n_vocab], a checkpoint has n_embd values in a row, which
 is the wrong order too. To turn these weights around takes longer than to start, so it is done once, into a
-file beside the checkpoint, which is then mapped into memory as that is, and shared by all processes.
+file beside the checkpoint, which is then mapped into memory instead, and shared by all processes. It has the
+other weights too: to map both would bring in, along with them, their neighbours that are not needed.
 """
 
-import contextlib
 import os
+import tempfile
 from pathlib import Path
 from warnings import warn
 
@@ -19,59 +20,82 @@ from checkpoint import map_file
 MIN_SIZE = 2**26  # bytes; turning less around takes less than 0.1 s, and is done anew each time
 
 
-def turn_around(params, checkpoint_path):
-    """Put the weights for which it is faster into Fortran order, in place of those that `params` has.
+def put_in_fastest_order(params, checkpoint_path):
+    """Replace the weights that `params` has by the same ones in the order in which they are read fastest.
 
     Args:
         params: as `gpt2` takes them; float32.
-        checkpoint_path: the file with the data they are from. The copy, some 60 % of its size, is beside it.
+        checkpoint_path: the file with the data they are from. The one in order, as large, is beside it.
     """
-    places = [(params, "wte")]
-    for block in params["blocks"]:
-        places += [(block["attn"]["c_proj"], "w"), (block["mlp"]["c_proj"], "w")]
-    weights = [tree[name] for tree, name in places]
-    flat = None
-    if sum(weight.nbytes for weight in weights) >= MIN_SIZE:
-        flat = copy_on_disk(weights, Path(checkpoint_path))
-    for tree, name in places:
-        n_in, n_out = tree[name].shape
-        if flat is None:
-            turned = np.ascontiguousarray(tree[name].T)
-            turned.flags.writeable = False
+    places = list(find_arrays(params))
+    arrays = [tree[name].T if is_turned else tree[name] for tree, name, is_turned in places]
+    if sum(array.nbytes for array in arrays) >= MIN_SIZE:
+        arrays = from_disk(arrays, Path(checkpoint_path))
+    for (tree, name, is_turned), array in zip(places, arrays, strict=True):
+        ordered = np.ascontiguousarray(array)  # a copy of those that are not in order yet
+        ordered.flags.writeable = False
+        tree[name] = ordered.T if is_turned else ordered
+
+
+def find_arrays(tree):
+    """All arrays in nested dicts and lists: yield (the dict, the array's name in it, whether to turn it)."""
+    for name, value in enumerate(tree) if isinstance(tree, list) else tree.items():
+        if isinstance(value, np.ndarray):
+            yield tree, name, name in ("w", "wte") and value.shape[0] >= value.shape[1]
         else:
-            turned, flat = flat[: n_in * n_out].reshape(n_out, n_in), flat[n_in * n_out :]
-        tree[name] = turned.T
+            yield from find_arrays(value)
 
 
-def copy_on_disk(weights, checkpoint_path):
-    """All the weights one after the other, in Fortran order, from the file that has them -> float32 [n].
+def from_disk(arrays, checkpoint_path):
+    """The same arrays, each in C order, from the file that has them one after the other.
 
-    The file is made where it is missing, or not of the checkpoint's age. None if it cannot be had.
+    The file is made where it is missing, or not of the checkpoint's age; where it cannot be, `arrays` are
+    returned as they are.
     """
-    path = checkpoint_path.with_name(f"{checkpoint_path.name}.turned")
-    times = (checkpoint_path.stat().st_atime_ns, checkpoint_path.stat().st_mtime_ns)
-    size = sum(weight.nbytes for weight in weights)
+    path = checkpoint_path.with_name(f"{checkpoint_path.name}.ordered")
+    checkpoint = checkpoint_path.stat()
     try:
-        if not path.exists() or (path.stat().st_mtime_ns, path.stat().st_size) != (times[1], size):
-            write_turned(weights, path, times)
-        return np.frombuffer(map_file(path), np.float32)
+        ordered = read_in_order(path, arrays, checkpoint.st_mtime_ns)
+        if ordered is None:
+            write_in_order(arrays, path, (checkpoint.st_atime_ns, checkpoint.st_mtime_ns))
+            ordered = read_in_order(path, arrays, checkpoint.st_mtime_ns)
+        return ordered or arrays
     except OSError as error:
-        warn(f"{path}: {error.strerror}; without that file each start takes longer", stacklevel=4)
+        warn(f"{path}: {error.strerror or error}; without that file each start takes longer", stacklevel=4)
+        return arrays
+
+
+def read_in_order(path, arrays, mtime_ns):
+    """Map the file -> arrays of those shapes; None if it is missing, or from another checkpoint.
+
+    That is known by its time, and by the arrays with one axis, which are small enough to look at.
+    """
+    size = sum(array.nbytes for array in arrays)
+    if not path.exists() or (path.stat().st_size, path.stat().st_mtime_ns) != (size, mtime_ns):
         return None
+    ends = np.cumsum([array.size for array in arrays])
+    pieces = np.split(np.frombuffer(map_file(path), np.float32), ends[:-1])
+    ordered = [piece.reshape(array.shape) for piece, array in zip(pieces, arrays, strict=True)]
+    is_same = all(np.array_equal(old, new) for old, new in zip(arrays, ordered, strict=True) if old.ndim == 1)
+    return ordered if is_same else None
 
 
-def write_turned(weights, path, times):
-    """Write the weights to a file of this age, under a name of this process's own until it is complete."""
+def write_in_order(arrays, path, times):
+    """Write the arrays to a file of this age, under a name of its own until it is complete."""
     from tqdm import tqdm  # here, where it slows no other start
 
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "wb") as file:
-            for weight in tqdm(weights, "Ordering weights", leave=False, delay=1, disable=None):
-                file.write(np.ascontiguousarray(weight.T))
+    with tempfile.NamedTemporaryFile(
+        dir=path.parent, prefix=f"{path.name}.", suffix=".part", delete=False
+    ) as file:
+        part = Path(file.name)
+        try:
+            for array in tqdm(arrays, "Ordering weights", unit="array", leave=False, delay=1, disable=None):
+                file.write(np.ascontiguousarray(array))
+            file.flush()
             os.fsync(file.fileno())
-        os.utime(part, ns=times)
-        part.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
+            file.close()
+            os.utime(part, ns=times)
+            part.replace(path)
+        finally:
+            file.close()
             part.unlink(missing_ok=True)

@@ -16,7 +16,7 @@ N_MATCH = 3  # tokens that must have been there before
 N_GUESS = 7  # tokens; twice as many and one more after a guess that was right to its end,
 MAX_GUESS = 31  # but no more than these
 COST = 2.5  # of a check: the tokens that could have been made in the time that it takes longer
-EARNED = 0.05  # of a token, by each that is made: the part of the time that may go into wrong guesses
+EARNED = 0.05  # of a token, by each pass: the part of the time that may go into wrong guesses
 MARGIN = 1e-3  # between the best two logits: far more than rounding differs for several tokens and for one
 
 
@@ -28,7 +28,8 @@ def generate_greedily(inputs, params, n_head, n_tokens_to_generate, stop_id=None
     """
     ids = check_prompt(inputs, params)
     n_ctx = len(params["wpe"])
-    cache, n_past = new_cache(params, n_head), 0  # the cache holds the first n_past of the ids
+    n_slots = min(n_ctx, len(ids) + max(0, n_tokens_to_generate))
+    cache, n_past = new_cache(params, n_head, n_slots=n_slots), 0  # it holds the first n_past of the ids
     found, credit, n_guess = what_followed(ids), COST, N_GUESS
     n_left = n_tokens_to_generate
     while n_left > 0:
@@ -40,10 +41,10 @@ def generate_greedily(inputs, params, n_head, n_tokens_to_generate, stop_id=None
         guess = list(itertools.islice(itertools.cycle(ids[start:]), min(n_guess, n_room)))
         new = ids[n_past:] + guess
         logits = gpt2(new, **params, n_head=n_head, cache=cache, n_past=n_past, logits_to_keep=len(guess) + 1)
-        credit += EARNED - (COST + 1 if guess else 0)
+        credit += EARNED - (COST + 1 if guess else 0)  # 1 comes back with each token that the check yields
         for row, guessed in zip(logits, [*guess, None], strict=True):  # [n_vocab], what was thought to come
             id = int(np.argmax(row))
-            if guess and row[id] - np.max(np.delete(row, id)) < MARGIN:
+            if guess and np.sum(row > row[id] - MARGIN) > 1:
                 credit = min(credit, COST - EARNED)
                 break  # to ask for this token alone, as `generate` does
             if id == stop_id:

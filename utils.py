@@ -12,7 +12,7 @@ import numpy as np
 
 from checkpoint import CheckpointError, read_tf_checkpoint
 from encoder import END_OF_TEXT, get_encoder
-from layout import turn_around
+from layout import put_in_fastest_order
 
 MODEL_SIZES = ("124M", "355M", "774M", "1558M")
 MODEL_FILES = (
@@ -71,7 +71,7 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None):
             f"{model_dir}: encoder.json is not the 256 bytes, the merges of vocab.bpe, and {END_OF_TEXT}"
         )
     params = load_gpt2_params_from_tf_ckpt(model_dir / "model.ckpt", hparams)
-    turn_around(params, model_dir / MODEL_FILES[-1])
+    put_in_fastest_order(params, model_dir / MODEL_FILES[-1])
     return encoder, hparams, params
 
 

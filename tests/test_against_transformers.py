@@ -23,7 +23,7 @@ from transformers.generation import logits_process  # noqa: E402
 
 
 def check(model, ids, params, n_head):
-    """The largest differences of logits: at most 1e-4 from transformers, and 1e-5 between our two."""
+    """The largest differences of logits: at most 1e-4 from transformers, and 3e-5 between our two."""
     ours = gpt2.gpt2(ids, **params, n_head=n_head)
     pico = gpt2_pico.gpt2(ids, **params, n_head=n_head)
     expected = reference_logits(model, np.atleast_2d(ids))
@@ -32,7 +32,7 @@ def check(model, ids, params, n_head):
     from_pico = np.abs(ours - pico).max()
     print(f"{np.shape(ids)}: {from_reference:.1e} from transformers, {from_pico:.1e} from gpt2_pico")
     assert from_reference <= 1e-4
-    assert from_pico <= 1e-5
+    assert from_pico <= 3e-5
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 from random_params import random_params
 
 import layout
-from layout import turn_around
+from layout import put_in_fastest_order
 from utils import DEMO_DIR, load_encoder_hparams_and_params
 
 SHAPES = {"n_vocab": 50, "n_ctx": 24, "n_embd": 12, "n_layer": 2}
-TURNED = "model.ckpt.data-00000-of-00001.turned"
+ORDERED = "model.ckpt.data-00000-of-00001.ordered"
 
 
 @pytest.fixture
@@ -36,9 +36,9 @@ def turned_weights(params):
 
 
 def check(seed, checkpoint):
-    """What turn_around makes of a model has its values, in Fortran order; what it leaves stays as it was."""
+    """All values stay; of the weights those with n_in >= n_out, and wte, are in Fortran order."""
     before, after = random_params(**SHAPES, std=1, seed=seed), random_params(**SHAPES, std=1, seed=seed)
-    turn_around(after, checkpoint)
+    put_in_fastest_order(after, checkpoint)
     for old, new in zip(turned_weights(before), turned_weights(after), strict=True):
         np.testing.assert_array_equal(new, old)
         assert new.flags.f_contiguous
@@ -61,15 +61,15 @@ def test_little_is_turned_in_memory(checkpoint, monkeypatch):
 
 def test_the_demo_leaves_no_file():
     load_encoder_hparams_and_params("demo")
-    assert not [name for name in files_in(DEMO_DIR) if "turned" in name]
+    assert not [name for name in files_in(DEMO_DIR) if "ordered" in name]
 
 
 def test_the_copy_is_made_once(checkpoint):
     check(0, checkpoint)
-    assert files_in(checkpoint.parent) == [checkpoint.name, TURNED]
-    first = checkpoint.with_name(TURNED).stat()
+    assert files_in(checkpoint.parent) == [checkpoint.name, ORDERED]
+    first = checkpoint.with_name(ORDERED).stat()
     check(0, checkpoint)
-    assert checkpoint.with_name(TURNED).stat().st_ino == first.st_ino
+    assert checkpoint.with_name(ORDERED).stat().st_ino == first.st_ino
 
 
 def test_another_checkpoint_gets_another_copy(checkpoint):
@@ -81,7 +81,7 @@ def test_another_checkpoint_gets_another_copy(checkpoint):
 @pytest.mark.parametrize("size", [0, 1, 4000])
 def test_a_copy_cut_short_is_made_anew(checkpoint, size):
     check(0, checkpoint)
-    copy = checkpoint.with_name(TURNED)
+    copy = checkpoint.with_name(ORDERED)
     times = copy.stat()
     os.truncate(copy, size)
     os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -89,11 +89,11 @@ def test_a_copy_cut_short_is_made_anew(checkpoint, size):
 
 
 def test_where_no_file_can_be_written_it_is_done_in_memory(checkpoint):
-    checkpoint.with_name(TURNED).mkdir()
-    message = f"{re.escape(TURNED)}: .*; without that file each start takes longer"
+    checkpoint.with_name(ORDERED).mkdir()
+    message = f"{re.escape(ORDERED)}: .*; without that file each start takes longer"
     with pytest.warns(UserWarning, match=message):
         check(0, checkpoint)
-    assert files_in(checkpoint.parent) == [checkpoint.name, TURNED]
+    assert files_in(checkpoint.parent) == [checkpoint.name, ORDERED]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no limit on the size of a file to set")
@@ -106,5 +106,5 @@ def test_a_full_disk_is_said_in_a_line_and_leaves_nothing(run, tmp_path):
     )
     status, stdout, stderr = run(code=code)
     assert (status, stdout) == (0, "'s son,\n")
-    assert re.fullmatch(rf"gpt2\.py: .*{re.escape(TURNED)}: .*; without that file .*\n", stderr)
+    assert re.fullmatch(rf"gpt2\.py: .*{re.escape(ORDERED)}: .*; without that file .*\n", stderr)
     assert files_in(model) == files_in(DEMO_DIR)
