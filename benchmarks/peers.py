@@ -66,9 +66,11 @@ class ThisProject(Peer):
         self.n_head = hparams["n_head"]
 
     def begin(self):
-        self.cache, self.n_past = gpt2.new_cache(self.params, self.n_head), 0
+        self.cache, self.n_past = None, 0
 
     def forward(self, ids):
+        if self.cache is None:  # as large as `generate` makes it
+            self.cache = gpt2.new_cache(self.params, self.n_head, n_slots=len(ids) + self.n_tokens)
         place = {"cache": self.cache, "n_past": self.n_past}
         self.n_past += len(ids)
         return gpt2.gpt2(ids, **self.params, n_head=self.n_head, **place, logits_to_keep=1)[-1]

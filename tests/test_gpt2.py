@@ -174,6 +174,38 @@ def test_the_guard_against_float64_sees_one():
         np.ones(3, np.float32).view(Float32) * np.ones(3)
 
 
+@pytest.mark.parametrize("n_past", [0, 5, 70])
+@pytest.mark.parametrize("n_seq", [1, 2, 4, 8, 20, 40, 70])
+@pytest.mark.parametrize("n_batch", [1, 4])
+def test_work_that_is_cut_comes_to_the_same(n_batch, n_seq, n_past):
+    """A model large enough that fast.py cuts; its rows begin at different places, padded."""
+    params = guarded(random_params(n_vocab=50, n_ctx=150, n_embd=32, n_layer=2, std=0.3))
+    ids = np.random.default_rng(0).integers(50, size=(n_batch, n_past + n_seq))
+    n_pad = np.arange(n_batch)[:, None] % (n_past + 1)
+    cache = gpt2.new_cache(params, 4, n_batch)
+    if n_past:
+        gpt2.gpt2(ids[:, :n_past], **params, n_head=4, cache=cache, n_pad=n_pad)
+    logits = gpt2.gpt2(ids[:, n_past:], **params, n_head=4, cache=cache, n_past=n_past, n_pad=n_pad)
+    for row, pad in enumerate(n_pad[:, 0]):
+        alone = gpt2_pico.gpt2(ids[row, pad:], **params, n_head=4)[-n_seq:]
+        np.testing.assert_allclose(logits[row], alone, atol=3e-5)
+
+
+def test_the_parts_leave_their_arguments_as_they_are():
+    params = random_params(n_vocab=50, n_ctx=150, n_embd=32, n_layer=1, std=0.3)
+    x = np.random.default_rng(0).standard_normal((100, 32), dtype=np.float32)
+    x.flags.writeable = False
+    block = params["blocks"][0]
+    for part in (gpt2.gelu, gpt2.softmax):
+        assert part(x).shape == x.shape
+    assert gpt2.layer_norm(x, **block["ln_1"]).shape == x.shape
+    assert gpt2.linear(x, **block["mlp"]["c_fc"]).shape == (100, 128)
+    assert gpt2.ffn(x, **block["mlp"]).shape == x.shape
+    assert gpt2.attention(x, x, x, 0).shape == x.shape
+    assert gpt2.mha(x, **block["attn"], n_head=4).shape == x.shape
+    assert gpt2.transformer_block(x, **block, n_head=4).shape == x.shape
+
+
 @BOTH
 @pytest.mark.parametrize("inputs", [[1, 2, 3], [[1, 2, 3], [4, 5, 6]]], ids=["one", "batch"])
 def test_every_array_stays_float32(module, inputs):

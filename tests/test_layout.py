@@ -78,6 +78,25 @@ def test_another_checkpoint_gets_another_copy(checkpoint):
     check(1, checkpoint)
 
 
+def test_another_checkpoint_of_the_same_age_gets_another_copy(checkpoint):
+    """As where a model's files all have the time of a release."""
+    check(0, checkpoint)
+    check(1, checkpoint)
+
+
+def test_a_second_start_reads_the_copy(checkpoint):
+    check(0, checkpoint)
+    copy = checkpoint.with_name(ORDERED)
+    times = copy.stat()
+    content = bytearray(copy.read_bytes())
+    content[:4] = np.float32(42).tobytes()  # wte comes first
+    copy.write_bytes(content)
+    os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
+    params = random_params(**SHAPES, std=1, seed=0)
+    put_in_fastest_order(params, checkpoint)
+    assert params["wte"][0, 0] == 42
+
+
 @pytest.mark.parametrize("size", [0, 1, 4000])
 def test_a_copy_cut_short_is_made_anew(checkpoint, size):
     check(0, checkpoint)

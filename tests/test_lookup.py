@@ -92,6 +92,20 @@ def test_wrong_guesses_are_few(passes, monkeypatch):
     assert len(passes) + n_checks * lookup.COST <= 1.05 * n_tokens + lookup.COST
 
 
+def test_where_two_tokens_are_close_the_model_is_asked_again_as_generate_asks(monkeypatch):
+    """With several tokens at once, rounding makes another one the best."""
+
+    def model(inputs, n_past, logits_to_keep, **_):
+        positions = np.arange(n_past, n_past + len(inputs))[-logits_to_keep:]
+        logits = np.eye(5, dtype=np.float32)[positions % 4]
+        logits[:, 4] = 1 - 1e-4 if len(inputs) == 1 else 1 + 1e-4
+        return logits
+
+    monkeypatch.setattr(lookup, "gpt2", model)
+    params = random_params(n_vocab=5, n_ctx=256, n_embd=12, n_layer=1, std=1)
+    assert list(generate_greedily([0], params, 3, 200)) == [n % 4 for n in range(200)]
+
+
 def test_bad_ids_are_an_error(demo):
     _, hparams, params = demo
     with pytest.raises(ValueError, match="ids from 0 to 4095"):

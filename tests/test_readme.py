@@ -79,6 +79,14 @@ def test_there_are_as_many_of_them_as_there_should_be():
     assert sum(line != "" for line in outputs_of("python")[0][0].splitlines()) == 5
 
 
+@pytest.mark.parametrize("name", ["compare.md", "bench-124M.md"])
+def test_the_figures_are_those_that_were_measured(name):
+    lines = (ROOT / "benchmarks" / "results" / name).read_text(encoding="utf-8").splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    assert len(rows) > 5
+    assert [row for row in rows if row not in README.splitlines()] == []
+
+
 def test_every_flag_is_explained():
     table = re.findall(r"^\| (`--.*?) \|", README, re.MULTILINE)
     named = {flag for row in table for flag in re.findall(r"--(\w+)", row)}
