@@ -81,7 +81,7 @@ def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
     if cache is not None:
         cache[..., -n_seq:, :] = qkv[1:]  # [2, n_head, n_seq, head_dim]
     kv = qkv[1:] if cache is None else cache  # [2, n_head, n_keys, head_dim]; n_keys is n_seq or more
-    keys, mask = np.arange(kv.shape[-2]), 0  # one token alone may see them all
+    keys, mask = np.arange(kv.shape[-2]), 0  # [n_keys]; one token alone may see them all
     if n_seq > 1 or np.ndim(n_pad):
         mask = np.float32(-1e10) * ((keys > keys[-n_seq:, None]) | (keys < np.expand_dims(n_pad, -1)))
     x = by_queries(attention, qkv[0], *kv, mask)  # mask [n_seq, n_keys] -> x [n_head, n_seq, head_dim]
@@ -111,8 +111,8 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
         n_head: the number of attention heads.
         cache: the keys and values of the text so far, see `new_cache`.
         n_past: how many tokens, padding included, came before `inputs`; the cache holds them.
-        n_pad: [n_batch, 1], for texts of different lengths in a batch: how many tokens at the beginning of
-            each row are only there to fill it up. They may be any ids, and have no effect.
+        n_pad: 0, or [n_batch, 1] for texts of different lengths in a batch: how many tokens at the beginning
+            of each row are only there to fill it up. They may be any ids, and have no effect.
         logits_to_keep: compute logits only for the last so many positions; 0 means for all.
 
     Returns:
