@@ -25,13 +25,12 @@ def matmul(x, w):
     rows = x.reshape(-1, x.shape[-1])  # [..., n_in] -> [n_rows, n_in]
     (n_rows, n_in), n_out = rows.shape, w.shape[-1]
     n_piece = 32 if n_in % 32 == 0 and n_rows * 32 * n_out <= MAX_SMALL else 16
-    if n_rows <= 1 or n_rows > N_FEW:
-        product = rows @ w
-    elif n_rows <= 3:
+    is_few = 1 < n_rows <= N_FEW
+    if is_few and n_rows <= 3:
         product = (rows[:, None] @ w)[:, 0]
-    elif w.flags.f_contiguous:
+    elif is_few and w.flags.f_contiguous:
         product = (w.T @ rows.T).T
-    elif n_in % n_piece == 0 and n_rows * n_piece * n_out <= MAX_SMALL:
+    elif is_few and n_in % n_piece == 0 and n_rows * n_piece * n_out <= MAX_SMALL:
         pieces = rows.reshape(n_rows, -1, n_piece).swapaxes(0, 1)  # -> [n_pieces, n_rows, n_piece]
         product = np.sum(pieces @ w.reshape(-1, n_piece, n_out), axis=0)  # -> [n_rows, n_out]
     else:

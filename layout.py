@@ -59,7 +59,9 @@ def from_disk(arrays, checkpoint_path):
         if ordered is None:
             write_in_order(arrays, path, (checkpoint.st_atime_ns, checkpoint.st_mtime_ns))
             ordered = read_in_order(path, arrays, checkpoint.st_mtime_ns)
-        return ordered or arrays
+        if ordered is None:
+            raise OSError("its time cannot be set")
+        return ordered
     except OSError as error:
         warn(f"{path}: {error.strerror or error}; without that file each start takes longer", stacklevel=4)
         return arrays

@@ -97,6 +97,14 @@ def test_a_second_start_reads_the_copy(checkpoint):
     assert params["wte"][0, 0] == 42
 
 
+def test_where_a_file_cannot_have_its_time_it_is_said_and_done_in_memory(checkpoint, monkeypatch):
+    """As on some network file systems."""
+    os.utime(checkpoint, ns=(10**18, 10**18))
+    monkeypatch.setattr(os, "utime", lambda *_, **__: None)
+    with pytest.warns(UserWarning, match="its time cannot be set; without that file"):
+        check(0, checkpoint)
+
+
 @pytest.mark.parametrize("size", [0, 1, 4000])
 def test_a_copy_cut_short_is_made_anew(checkpoint, size):
     check(0, checkpoint)
