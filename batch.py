@@ -71,7 +71,7 @@ def prefill(contexts, params, n_head, n_slots):
     n_pad = np.array([[n_past - len(ids)] for ids in distinct])  # [n_distinct, 1]
     padded = [(0,) * (n_past - len(ids)) + ids for ids in distinct]  # [n_distinct, n_past]
     cache = new_cache(params, n_head, len(distinct), n_slots)  # [.., n_head, n_distinct, n_slots, head_dim]
-    logits = gpt2(padded, **params, n_head=n_head, cache=cache, n_pad=n_pad, logits_to_keep=1)[:, -1]
+    logits = gpt2(padded, **params, n_head=n_head, cache=cache, n_pad=n_pad, n_logits=1)[:, -1]
     if len(distinct) < len(contexts):
         rows = [distinct.index(tuple(ids)) for ids in contexts]
         logits, cache, n_pad = logits[rows], cache[..., rows, :, :], n_pad[rows]

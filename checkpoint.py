@@ -1,6 +1,6 @@
-"""Bytes on disk to named NumPy arrays: TensorFlow V2 checkpoints, read without TensorFlow.
+"""Bytes on disk to named NumPy arrays: TensorFlow V2 checkpoints and safetensors, read by mapping the files.
 
-A checkpoint ("tensor bundle") is a table of contents and one or more files of data:
+A TensorFlow checkpoint ("tensor bundle") is a table of contents and one or more files of data:
 
     <prefix>.data-00000-of-00001    the tensors' raw little-endian bytes, one tensor after the other
     <prefix>.index                  which tensor lies where, as a LevelDB table of sorted keys and values
@@ -11,21 +11,59 @@ The table is a row of blocks and a footer; each level says where the next one li
         ^                  ^                                      ^            |
         |                  +---------- one entry a block ---------+------------+
 
+A safetensors file is one piece, its table of contents a JSON object:
+
+    length of the header (8 bytes) | header: {name: {"dtype", "shape", "data_offsets"}} | the tensors' bytes
+
 Formats: LevelDB's doc/table_format.md; tensorflow/core/protobuf/tensor_bundle.proto and
-core/framework/tensor_shape.proto; the protocol buffers' encoding guide; crc32c as in RFC 3720, appendix B.4.
+core/framework/tensor_shape.proto; the protocol buffers' encoding guide; safetensors' README.md, "Format".
 """
 
 import functools
 import math
 import mmap
+import re
 from pathlib import Path
 
 import numpy as np
 
+from crc32c import masked_crc32c
+from files import CheckpointError, faults_of, parse_json, read_bytes, read_json
+
+MAX_RANK = 32  # NumPy 1's limit
+MAX_HEADER_SIZE = 2**20  # bytes: ten times what GPT-2 1558M needs
+
+# How NumPy reads a type (bfloat16, which it lacks, as raw bits).
+DTYPES = {
+    "float32": "<f4",
+    "float64": "<f8",
+    "float16": "<f2",
+    "bfloat16": "<u2",
+    "int64": "<i8",
+    "int32": "<i4",
+    "uint8": "|u1",
+    "bool": "|b1",
+}
+
+# TensorFlow's number of a type, safetensors' abbreviation -> a key of DTYPES.
+TF_DTYPES = {1: "float32", 2: "float64", 3: "int32", 9: "int64", 14: "bfloat16", 19: "float16"}
+SAFETENSORS_DTYPES = {
+    "F32": "float32",
+    "F64": "float64",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I64": "int64",
+    "I32": "int32",
+    "U8": "uint8",
+    "BOOL": "bool",
+}
+
+# TensorFlow's index file, a LevelDB table.
 FOOTER_SIZE = 48
 TABLE_MAGIC = 0xDB4775248B80FB57
 BUNDLE_VERSION = 1
-MAX_RANK = 32  # NumPy 1's limit
+MAX_INDEX_SIZE = 2**18  # bytes: ten times what GPT-2 1558M needs
+MAX_KEY_SIZE = 1000  # bytes
 
 # How a field of a protocol buffer is stored: its "wire type".
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -39,24 +77,11 @@ BUNDLE_ENTRY = {
     3: ("shard_id", VARINT),
     4: ("offset", VARINT),
     5: ("size", VARINT),
+    6: ("crc32c", FIXED32),
     7: ("slices", BYTES),
 }
 TENSOR_SHAPE = {2: ("dim", BYTES), 3: ("unknown_rank", VARINT)}
 DIM = {1: ("size", VARINT)}
-
-# TensorFlow's number of a type -> its name, and how NumPy reads it (bfloat16, which it lacks, as raw bits).
-DTYPES = {
-    1: ("float32", "<f4"),
-    2: ("float64", "<f8"),
-    3: ("int32", "<i4"),
-    9: ("int64", "<i8"),
-    14: ("bfloat16", "<u2"),
-    19: ("float16", "<f2"),
-}
-
-
-class CheckpointError(ValueError):
-    """A model's file is damaged, or not of the format it should be."""
 
 
 def read_tf_checkpoint(prefix):
@@ -68,17 +93,13 @@ def read_tf_checkpoint(prefix):
     Returns:
         {variable name: np.ndarray}, read-only. float32 (and integer) tensors are views of the mapped file,
         of which only the pages that are used are ever read; float16, bfloat16 and float64 become float32.
-        The index is checked against its checksums; the tensors have some too, which are not looked at.
+        The index is checked against its checksums; for the tensors' own see `check_tf_tensors`.
 
     Raises:
         CheckpointError: a file is damaged or not understood. The message names the file and the fault.
         FileNotFoundError: one of the checkpoint's files is missing.
     """
-    index_path = Path(f"{prefix}.index")
-    try:
-        num_shards, entries = parse_index(index_path.read_bytes())
-    except CheckpointError as fault:
-        raise CheckpointError(f"{index_path}: {fault}") from None
+    num_shards, entries = read_index(f"{prefix}.index")
 
     @functools.cache
     def shard(shard_id):
@@ -88,11 +109,78 @@ def read_tf_checkpoint(prefix):
     tensors = {}
     for name, entry in entries.items():
         path, data = shard(entry["shard_id"])
-        try:
+        with faults_of(f"{path}: tensor {name}"):
             tensors[name] = read_tensor(data, entry)
-        except CheckpointError as fault:
-            raise CheckpointError(f"{path}: tensor {name}: {fault}") from None
     return tensors
+
+
+def check_tf_tensors(index_path, data_path):
+    """Check the tensors of a checkpoint with one data file against their checksums, one after the other.
+
+    Yields:
+        (name, offset, size in bytes, whether it matches); what lies beyond the end of the file does not.
+
+    Raises: as `read_tf_checkpoint`, and CheckpointError if the file has bytes that belong to no tensor.
+    """
+    num_shards, entries = read_index(index_path)
+    if num_shards != 1:
+        raise CheckpointError(f"{index_path}: the checkpoint has {num_shards} data files, not one")
+    data, end = memoryview(map_file(data_path)), 0
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["offset"]):
+        offset, size = entry["offset"], entry["size"]
+        if offset != end:
+            raise CheckpointError(f"{index_path}: bytes {end} to {offset} of the data belong to no tensor")
+        end = offset + size
+        crc = masked_crc32c(data[offset:end]).to_bytes(4, "little")
+        yield name, offset, size, len(data) >= end and crc == entry["crc32c"]
+    if len(data) != end:
+        raise CheckpointError(f"{data_path}: it has {len(data)} bytes, its tensors {end}")
+
+
+def read_safetensors(path):
+    """Read all tensors of a model in safetensors format.
+
+    Args:
+        path: the file; or, where the model is in several, their index, "model.safetensors.index.json".
+
+    Returns:
+        {name: np.ndarray}, as `read_tf_checkpoint` does. The format has no checksums.
+
+    Raises: as `read_tf_checkpoint`.
+    """
+    path = Path(path)
+    if path.suffix != ".json":
+        return read_safetensors_file(path)
+    shard_of = read_shard_names(path)
+    tensors = {}
+    for shard in sorted(set(shard_of.values())):
+        shard_tensors = read_safetensors_file(path.with_name(shard))
+        for name, tensor in shard_tensors.items():
+            if shard_of.get(name) != shard:
+                raise CheckpointError(f"{path}: it does not say that tensor {name} is in {shard}")
+            tensors[name] = tensor
+    missing = shard_of.keys() - tensors.keys()
+    if missing:
+        raise CheckpointError(f"{path}: tensor {min(missing)} is not in {shard_of[min(missing)]}")
+    return tensors
+
+
+def read_shard_names(path):
+    """Which file each tensor is in, from the index of a model in several files -> {name: file}."""
+    shard_of = read_json(path).get("weight_map")
+    if not isinstance(shard_of, dict) or not shard_of:
+        raise CheckpointError(f"{path}: there is no weight_map")
+    for shard in shard_of.values():  # a name in the same folder, and nothing else
+        if not isinstance(shard, str) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", shard, re.ASCII):
+            raise CheckpointError(f"{path}: {shard!r} is not the name of a safetensors file")
+    return shard_of
+
+
+def read_safetensors_file(path):
+    data = memoryview(map_file(path))
+    with faults_of(path):
+        entries, start = parse_safetensors_header(data)
+        return {name: read_tensor(data[start:], entry) for name, entry in entries.items()}
 
 
 def map_file(path):
@@ -103,31 +191,105 @@ def map_file(path):
 
 
 def read_tensor(data, entry):
-    """One tensor of a data file, as its entry in the index describes it -> a read-only array."""
-    name, dtype = DTYPES[entry["dtype"]]
+    """One tensor of a file's bytes, as its entry describes it -> a read-only array."""
     end = entry["offset"] + entry["size"]
     if end > len(data):
         raise CheckpointError(f"its bytes end at {end}, but the file has {len(data)}; it is cut short")
     try:
-        tensor = np.ndarray(entry["shape"], dtype, buffer=data, offset=entry["offset"])
+        tensor = np.ndarray(entry["shape"], DTYPES[entry["dtype"]], buffer=data, offset=entry["offset"])
     except (ValueError, OverflowError):
         raise CheckpointError(f"shape {entry['shape']} is too large for NumPy") from None
-    if name == "bfloat16":  # the upper half of a float32
+    if entry["dtype"] == "bfloat16":  # the upper half of a float32
         tensor = np.left_shift(tensor, 16, dtype="<u4")[...].view("<f4")
-    if name in ("float16", "float64"):
+    if entry["dtype"] in ("float16", "float64"):
         tensor = tensor.astype(np.float32)
     tensor.flags.writeable = False
     return tensor
 
 
-# The index file: a bundle's header and entries, in the values of a table.
+def check_size(entry):
+    """CheckpointError unless an entry has as many bytes as its shape and type need."""
+    size = math.prod(entry["shape"]) * np.dtype(DTYPES[entry["dtype"]]).itemsize
+    if entry["size"] != size:
+        what = f"{entry['shape']} of {entry['dtype']}"
+        raise CheckpointError(f"{entry['size']} bytes are not {what}, which takes {size}")
+
+
+def check_no_overlap(entries):
+    """CheckpointError if two tensors share bytes: a small file could become many large arrays."""
+    ends = {}
+    for name, entry in sorted(entries.items(), key=lambda item: item[1]["offset"]):
+        if entry["offset"] < ends.get(entry["shard_id"], 0):
+            raise CheckpointError(f"tensor {name}: its bytes are those of another tensor, too")
+        ends[entry["shard_id"]] = entry["offset"] + entry["size"]
+
+
+# The header of a safetensors file.
+
+
+def parse_safetensors_header(data):
+    """Read the header at the beginning of a file -> {name: entry}, where the tensors' bytes begin.
+
+    The entries are as those of `parse_index`, with offsets from there on. The tensors must fill the rest of
+    the file, without a gap.
+    """
+    header_size = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header_size > len(data) - 8:
+        raise CheckpointError("it is no safetensors file, or cut short")
+    if header_size > MAX_HEADER_SIZE:
+        raise CheckpointError(f"its header has {header_size} bytes, more than {MAX_HEADER_SIZE}")
+    with faults_of("its header"):
+        header = parse_json(str(data[8 : 8 + header_size], "utf-8"))
+    header.pop("__metadata__", None)  # remarks of the program that wrote it
+
+    entries, end = {}, 0
+    for name, record in header.items():
+        with faults_of(f"tensor {name}"):
+            entries[name] = parse_safetensors_entry(record)
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1]["offset"], item[1]["size"])):
+        if entry["offset"] != end:
+            raise CheckpointError(f"tensor {name}: its bytes do not begin where those before end")
+        end += entry["size"]
+    start = 8 + header_size
+    if end != len(data) - start:
+        raise CheckpointError(f"its tensors have {end} bytes, but the file {len(data) - start} for them")
+    return entries, start
+
+
+def parse_safetensors_entry(record):
+    """One tensor's object in the header -> its entry."""
+    if not isinstance(record, dict) or record.keys() != {"dtype", "shape", "data_offsets"}:
+        raise CheckpointError("it does not have a dtype, a shape and data_offsets")
+    dtype, shape, offsets = record["dtype"], record["shape"], record["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in SAFETENSORS_DTYPES:
+        raise CheckpointError(f"its dtype {dtype!r} is none of {', '.join(SAFETENSORS_DTYPES)}")
+    for numbers in (shape, offsets):
+        if not isinstance(numbers, list) or not all(type(n) is int and n >= 0 for n in numbers):
+            raise CheckpointError("its shape and data_offsets are not lists of whole numbers")
+    if len(shape) > MAX_RANK or len(offsets) != 2:
+        raise CheckpointError(f"its shape has more than {MAX_RANK} axes, or its data_offsets are not two")
+    begin, end = offsets
+    entry = {"dtype": SAFETENSORS_DTYPES[dtype], "shape": tuple(shape), "offset": begin, "size": end - begin}
+    check_size(entry)
+    return entry
+
+
+# TensorFlow's index file: a bundle's header and entries, in the values of a table.
+
+
+def read_index(path):
+    """Read an index file -> number of data files, {tensor name: its entry}. See `parse_index`."""
+    table = read_bytes(path, MAX_INDEX_SIZE)
+    with faults_of(path):
+        return parse_index(table)
 
 
 def parse_index(table):
     """Read an index file: its bytes -> number of data files, {tensor name: its entry as a dict}.
 
     An entry has "dtype" (a key of DTYPES), "shape" (a tuple), "shard_id" (which data file), "offset" and
-    "size" (in bytes). All are checked, except that they lie inside the data file: only that file can tell.
+    "size" (in bytes), and "crc32c" (masked, 4 bytes). All are checked, except that the bytes lie inside the
+    data file and match their checksum: only that file can tell.
     """
     records = table_records(table)
     if "" not in records:
@@ -142,19 +304,19 @@ def parse_index(table):
 
     entries = {}
     for name, record in records.items():
-        try:
+        with faults_of(f"tensor {name}"):
             entries[name] = parse_entry(record, header["num_shards"])
-        except CheckpointError as fault:
-            raise CheckpointError(f"tensor {name}: {fault}") from None
+    check_no_overlap(entries)
     return header["num_shards"], entries
 
 
 def parse_entry(record, num_shards):
     """One BundleEntryProto -> a dict of its fields, with the shape as a tuple."""
     entry = parse_proto(record, BUNDLE_ENTRY, repeated=("slices",))
-    if entry["dtype"] not in DTYPES:
-        known = ", ".join(name for name, _ in DTYPES.values())
+    if entry["dtype"] not in TF_DTYPES:
+        known = ", ".join(TF_DTYPES.values())
         raise CheckpointError(f"its dtype is TensorFlow's number {entry['dtype']}, which is none of {known}")
+    entry["dtype"] = TF_DTYPES[entry["dtype"]]
     if entry["slices"]:
         raise CheckpointError("it is stored in slices, which is not supported")
     if entry["shard_id"] >= num_shards:
@@ -165,10 +327,7 @@ def parse_entry(record, num_shards):
         raise CheckpointError(f"its shape is not known, or has more than {MAX_RANK} axes")
     entry["shape"] = tuple(parse_proto(dim, DIM)["size"] for dim in shape["dim"])
 
-    name, dtype = DTYPES[entry["dtype"]]
-    size = math.prod(entry["shape"]) * np.dtype(dtype).itemsize
-    if entry["size"] != size:
-        raise CheckpointError(f"{entry['size']} bytes are not {entry['shape']} of {name}, which takes {size}")
+    check_size(entry)
     return entry
 
 
@@ -210,9 +369,9 @@ def table_records(table):
 def read_block(blocks, handle):
     """The contents of the block at `handle` = (offset, size), checked against the crc32c that follows it."""
     offset, size = handle
-    contents, position = read_bytes(blocks, offset, size)
-    compression, position = read_bytes(blocks, position, 1)
-    stored_crc, position = read_bytes(blocks, position, 4)
+    contents, position = read_slice(blocks, offset, size)
+    compression, position = read_slice(blocks, position, 1)
+    stored_crc, position = read_slice(blocks, position, 4)
     if masked_crc32c(contents + compression) != int.from_bytes(stored_crc, "little"):
         raise CheckpointError(f"the block at byte {offset} does not match its checksum: the file is damaged")
     if compression != b"\0":
@@ -222,7 +381,7 @@ def read_block(blocks, handle):
 
 def block_records(block):
     """Yield the (key, value) pairs of a block. A key is stored without the prefix it shares with the last."""
-    restart_count, _ = read_bytes(block, max(0, len(block) - 4), 4)
+    restart_count, _ = read_slice(block, max(0, len(block) - 4), 4)
     end = len(block) - 4 - 4 * int.from_bytes(restart_count, "little")
     if end < 0:
         raise CheckpointError("a block's restart points do not fit in it")
@@ -233,8 +392,12 @@ def block_records(block):
         n_value, position = read_varint(records, position)
         if n_shared > len(key):
             raise CheckpointError("a key shares more with the one before it than that one has")
-        own, position = read_bytes(records, position, n_own)
-        value, position = read_bytes(records, position, n_value)
+        if (
+            n_shared + n_own > MAX_KEY_SIZE
+        ):  # it could be shared, and so be stored once and read a thousand times
+            raise CheckpointError(f"a key has more than {MAX_KEY_SIZE} bytes")
+        own, position = read_slice(records, position, n_own)
+        value, position = read_slice(records, position, n_value)
         key = key[:n_shared] + own
         yield key, value
 
@@ -268,9 +431,9 @@ def parse_proto(message, schema, repeated=()):
             value, position = read_varint(message, position)
         elif wire_type == BYTES:
             size, position = read_varint(message, position)
-            value, position = read_bytes(message, position, size)
+            value, position = read_slice(message, position, size)
         elif wire_type in (FIXED32, FIXED64):
-            value, position = read_bytes(message, position, 4 if wire_type == FIXED32 else 8)
+            value, position = read_slice(message, position, 4 if wire_type == FIXED32 else 8)
         else:
             raise CheckpointError(f"a field has the unknown wire type {wire_type}")
         if name in repeated:
@@ -284,7 +447,7 @@ def read_varint(data, position):
     """A number, 7 bits a byte, lowest first; only its last byte lacks the high bit -> (it, next position)."""
     number = 0
     for shift in range(0, 64, 7):
-        byte, position = read_bytes(data, position, 1)
+        byte, position = read_slice(data, position, 1)
         number |= (byte[0] & 0x7F) << shift
         if byte[0] < 0x80:
             break
@@ -293,34 +456,9 @@ def read_varint(data, position):
     return number, position
 
 
-def read_bytes(data, position, size):
+def read_slice(data, position, size):
     """data[position : position + size], all of it -> (those bytes, next position)."""
     end = position + size
     if end > len(data):
         raise CheckpointError(f"it is damaged: bytes {position} to {end} of {len(data)} are wanted")
     return data[position:end], end
-
-
-def masked_crc32c(data):
-    """The checksum of `data` as LevelDB stores it: crc32c, rotated, plus a constant."""
-    crc = crc32c(data)
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
-
-
-def crc32c(data):
-    """The Castagnoli checksum of `data`, one table look-up a byte: an index is a few kilobytes."""
-    table, crc = crc32c_table(), 0xFFFFFFFF
-    for byte in data:
-        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
-    return crc ^ 0xFFFFFFFF
-
-
-@functools.cache
-def crc32c_table():
-    """What each of the 256 bytes does to the checksum."""
-    table = []
-    for crc in range(256):
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
-        table.append(crc)
-    return table

@@ -12,7 +12,7 @@ from checkpoint import CheckpointError
 
 
 def run(main):
-    """Call main(prompt, ...) with what was typed, and exit as a command does.
+    """Call main with what was typed, which goes to its first parameter, and exit as a command does.
 
     The exit status is 0 if all went well, 2 for a bad argument (ValueError), 1 for what the world did
     (OSError, MemoryError, and CheckpointError, which is a damaged file), and 130 after Ctrl-C.
@@ -49,7 +49,8 @@ def show_help(main, program):
 def read_arguments(typed, flags):
     """A command line -> {name: value}, to call main with; or None, to ask for help.
 
-    A word that is not a flag is the prompt, exactly as typed, as is whatever follows a --.
+    A word that is not a flag is for the first of `flags`, such as the prompt, exactly as typed, and so is
+    whatever follows a --.
 
     Args:
         typed: the words of the command line.
@@ -59,43 +60,44 @@ def read_arguments(typed, flags):
         ValueError: there are two prompts, or none where one is needed; a flag does not exist, or its value is
             missing or not of its kind.
     """
-    values, prompts = {}, []
+    values, texts = {}, []
+    first = next(iter(flags))  # "prompt"
     words = iter(typed)
     for word in words:
         name, equals, value = word.partition("=")
         flag = find_flag(name, flags)
         if word == "--":
-            prompts.extend(words)
+            texts.extend(words)
         elif word in ("--help", "-h"):
             return None
         elif word == "-" and "prompt_file" in flags:
             values["prompt_file"] = "-"
         elif flag is None:
             check_not_mistyped(word, flags)
-            prompts.append(word)
+            texts.append(word)
         else:
             kind = kind_of(flags[flag])
             if not equals:
                 value = "True" if kind is bool else next(words, None)
-            if value is None or (value == "" and flag != "prompt"):
+            if value is None or (value == "" and flag != first):
                 raise ValueError(f"{name} needs a value; --help lists the flags")
-            if flag == "prompt":
-                prompts.append(value)
+            if flag == first:
+                texts.append(value)
             elif kind is list:
                 values.setdefault(flag, []).append(value)
             else:
                 lowest = 1 if flags[flag].default else 0  # 0 is fine where it, or nothing, is the default
                 values[flag] = read_value(value, kind, name, lowest)
 
-    if len(prompts) > 1:
-        for prompt in prompts:
-            if prompt.startswith("-"):
-                raise ValueError(f"there is no flag {prompt}; --help lists the flags")
-        raise ValueError(f"there are {len(prompts)} prompts; put quotes around a prompt of several words")
-    if prompts:
-        values["prompt"] = prompts[0]
-    if flags["prompt"].default is inspect.Parameter.empty and not any(prompts):
-        raise ValueError("the prompt is empty: give one in quotes; --help lists the flags")
+    if len(texts) > 1:
+        for text in texts:
+            if text.startswith("-"):
+                raise ValueError(f"there is no flag {text}; --help lists the flags")
+        raise ValueError(f"there are {len(texts)} {first}s; put quotes around one of several words")
+    if texts:
+        values[first] = texts[0]
+    if flags[first].default is inspect.Parameter.empty and not any(texts):
+        raise ValueError(f"the {first} is empty: give one, in quotes if need be; --help lists the flags")
     return values
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from batch import generate_batch
-from encoder import END_OF_TEXT, TextStream
+from encoder import TextStream
 from gpt2 import generate, score_windows
 from lookup import generate_greedily
 from sampling import check_sampling, log_softmax
@@ -24,6 +24,8 @@ def main(
     n_tokens_to_generate: int = 40,
     model_size: str = None,
     models_dir: str = None,
+    mirror: str = None,
+    offline: bool = False,
     temperature: float = None,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -47,9 +49,12 @@ def main(
     Args:
         prompt: the text to continue. Without one it is what comes through a pipe, or what you type.
         n_tokens_to_generate: how many tokens to add at most; a token is a word or a piece of one.
-        model_size: 124M, 355M, 774M or 1558M (downloaded on first use), demo (tiny, comes with the code), or
-            the path of a folder with a model. By default 124M, or the demo where 124M cannot be had.
+        model_size: 124M, 355M, 774M or 1558M (downloaded on first use); demo (tiny, comes with the code); hf:
+            and the name of a GPT-2 on the Hugging Face hub, as in hf:distilbert/distilgpt2; or the path of a
+            folder with a model. By default 124M, or the demo where 124M cannot be had.
         models_dir: where the downloaded models are; by default the folder "models" beside gpt2.py.
+        mirror: the address of a server to download from, with the file names of OpenAI's or of the hub.
+        offline: never touch the network.
         temperature: 0 always takes the likeliest token, more is more daring. By default 0, but 1 where top_k,
             top_p, min_p, seed or n_samples asks for chance.
         top_k: draw only from this many of the likeliest tokens; 0 is all.
@@ -85,8 +90,8 @@ def main(
         raise ValueError("batch_size must be 1 or more, not 0")
     prompts = read_prompts(prompt, prompt_file, prompts_file, unconditional)
 
-    encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir)
-    end_of_text = encoder.encoder[END_OF_TEXT]
+    encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir, mirror, offline)
+    end_of_text = encoder.end_of_text
     model = {"params": params, "n_head": hparams["n_head"]}
     limits = {"n_tokens_to_generate": n_tokens_to_generate, "stop_id": end_of_text}
 

@@ -14,14 +14,16 @@ import codecs
 import functools
 import heapq
 import itertools
-import json
 from pathlib import Path
 
 import regex
 
+from files import CheckpointError, faults_of, read_json, read_text
+
 PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 END_OF_TEXT = "<|endoftext|>"  # the token between two texts in GPT-2's training
 CACHE_SIZE = 2**16  # pre-tokens whose ids are remembered
+TOKENIZER_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))
 
 
 class Encoder:
@@ -40,6 +42,7 @@ class Encoder:
         self.byte_decoder = {char: byte for byte, char in self.byte_encoder.items()}
         self.encoder = encoder
         self.decoder = {id: token for token, id in encoder.items()}
+        self.end_of_text = encoder.get(END_OF_TEXT)  # its id
         self.bpe_ranks = {pair: rank for rank, pair in enumerate(bpe_merges)}
         self.bpe = functools.lru_cache(CACHE_SIZE)(self.bpe)
 
@@ -161,6 +164,7 @@ class TextStream:
         return text[: len(text) - len(self.held)]
 
 
+@functools.cache
 def bytes_to_unicode():
     """The printable character that stands for each byte in the vocabulary's files -> {byte: character}.
 
@@ -173,30 +177,81 @@ def bytes_to_unicode():
 
 
 def get_encoder(model_name, models_dir):
-    """The Encoder of the model in the folder models_dir/model_name, from its encoder.json and vocab.bpe.
+    """The Encoder of the model in the folder models_dir/model_name.
+
+    Its vocabulary is in encoder.json and vocab.bpe (OpenAI's names), or in vocab.json and merges.txt (Hugging
+    Face's names, and perhaps added_tokens.json), or all in tokenizer.json; the first of these counts.
 
     Raises:
-        FileNotFoundError: one of the two is not there.
-        ValueError: they are not a tokenizer's; the message names the file.
+        FileNotFoundError: one of the files is not there.
+        CheckpointError: they are not a tokenizer's; the message names the file.
     """
     folder = Path(models_dir) / model_name
-    encoder_path, merges_path = folder / "encoder.json", folder / "vocab.bpe"
-    try:
-        encoder = json.loads(encoder_path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{encoder_path}: {error}") from None
-    if not isinstance(encoder, dict) or not all(type(id) is int for id in encoder.values()):
-        raise ValueError(f"{encoder_path}: it is not an object of tokens and their ids")
+    for vocabulary, merges in TOKENIZER_FILES:
+        if (folder / vocabulary).is_file():
+            added = folder / "added_tokens.json"
+            return make_encoder(folder / vocabulary, folder / merges, added if added.is_file() else None)
+    path = folder / "tokenizer.json"
+    with faults_of(path):
+        return Encoder(*parse_tokenizer(read_json(path)))
 
-    try:
-        lines = merges_path.read_text(encoding="utf-8").split("\n")
-    except ValueError as error:
-        raise ValueError(f"{merges_path}: {error}") from None
-    bpe_merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
-    if any(len(pair) != 2 for pair in bpe_merges):
-        raise ValueError(f"{merges_path}: a line is not a pair of tokens")
 
+def make_encoder(vocabulary_path, merges_path, added_path=None):
+    """The Encoder that two files make, and a third with more tokens. Raises as `get_encoder` does."""
+    vocabulary, merges = read_vocabulary(vocabulary_path), read_merges(merges_path)
+    added = {} if added_path is None else read_vocabulary(added_path)
+    with faults_of(f"{vocabulary_path} and {merges_path.name} do not fit"):
+        return Encoder(vocabulary | {spell(token): id for token, id in added.items()}, merges)
+
+
+def read_vocabulary(path):
+    """encoder.json, or vocab.json: a JSON object -> {token: id}."""
+    vocabulary = read_json(path)
+    with faults_of(path):
+        check_vocabulary(vocabulary)
+    return vocabulary
+
+
+def check_vocabulary(vocabulary):
+    if type(vocabulary) is not dict or not all(type(id) is int and id >= 0 for id in vocabulary.values()):
+        raise CheckpointError("it is not an object of tokens and their ids")
+
+
+def read_merges(path):
+    """vocab.bpe, or merges.txt: a line for each pair of tokens, after one with a version -> list of pairs."""
+    lines = read_text(path).split("\n")
+    merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+    if any(len(pair) != 2 for pair in merges):
+        raise CheckpointError(f"{path}: a line is not a pair of tokens")
+    return merges
+
+
+def parse_tokenizer(tokenizer):
+    """The contents of Hugging Face's tokenizer.json -> {token: id}, list of pairs of tokens.
+
+    CheckpointError if it says of itself that it cuts or changes texts in another way than GPT-2's.
+    """
+    model, cut = tokenizer.get("model"), tokenizer.get("pre_tokenizer")
+    if type(model) is not dict or model.get("type", "BPE") != "BPE":
+        raise CheckpointError("its model is not BPE")
+    if type(cut) is not dict or cut.get("type") != "ByteLevel" or not cut.get("use_regex", True):
+        raise CheckpointError("its pre_tokenizer is not GPT-2's, ByteLevel")
+    if cut.get("add_prefix_space") or tokenizer.get("normalizer") or model.get("ignore_merges"):
+        raise CheckpointError("it changes the text first (add_prefix_space, normalizer, ignore_merges)")
+    vocabulary, merges, added = model.get("vocab"), model.get("merges"), tokenizer.get("added_tokens") or []
+    check_vocabulary(vocabulary)
     try:
-        return Encoder(encoder, bpe_merges)
-    except ValueError as error:
-        raise ValueError(f"{encoder_path} and {merges_path.name} do not fit: {error}") from None
+        merges = [tuple(pair.split(" ") if type(pair) is str else pair) for pair in merges]
+        if not all(type(first) is type(second) is str for first, second in merges):
+            raise TypeError
+        vocabulary.update({spell(token["content"]): token["id"] for token in added})
+        check_vocabulary(vocabulary)
+    except (TypeError, ValueError, LookupError, AttributeError):
+        raise CheckpointError("its merges or added_tokens are not what they should be") from None
+    return vocabulary, merges
+
+
+def spell(text):
+    """A text as a token is written, one printable character per byte."""
+    byte_encoder = bytes_to_unicode()
+    return "".join(byte_encoder[byte] for byte in text.encode("utf-8"))

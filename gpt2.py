@@ -95,7 +95,7 @@ def transformer_block(x, mlp, attn, ln_1, ln_2, n_head, cache=None, n_pad=0):
     return x + ffn(layer_norm(x, **ln_2), **mlp)
 
 
-def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, logits_to_keep=0):
+def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, n_logits=0, lm_head=None):
     """The model: for each position of a text, a score for every token of the vocabulary to come next.
 
     Without a cache it is a pure function of arrays. With one, made by `new_cache`, a text can be passed on
@@ -113,10 +113,11 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
         n_past: how many tokens, padding included, came before `inputs`; the cache holds them.
         n_pad: 0, or [n_batch, 1] for texts of different lengths in a batch: how many tokens at the beginning
             of each row are only there to fill it up. They may be any ids, and have no effect.
-        logits_to_keep: compute logits only for the last so many positions; 0 means for all.
+        n_logits: compute logits only for the last so many positions; 0 means for all.
+        lm_head: [n_vocab, n_embd], where a model has other vectors than wte to compute the logits with.
 
     Returns:
-        logits, [n_kept, n_vocab] or [n_batch, n_kept, n_vocab], where n_kept is logits_to_keep or else n_seq;
+        logits, [n_seq, n_vocab] or [n_batch, n_seq, n_vocab], or with n_logits in the place of n_seq;
         softmax turns them into probabilities.
 
     Raises:
@@ -130,8 +131,8 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
     for layer, block in enumerate(blocks):
         past = None if cache is None else cache[layer, ..., :n_keys, :]  # [2, n_head, n_keys, head_dim]
         x = transformer_block(x, **block, n_head=n_head, cache=past, n_pad=n_pad)  # -> [n_seq, n_embd]
-    # The last of [n_seq, n_embd], or (-0:) all -> [n_kept, n_embd]; @ [n_embd, n_vocab] -> [n_kept, n_vocab]
-    return matmul(layer_norm(x[..., -logits_to_keep:, :], **ln_f), wte.T)
+    # [n_seq, n_embd] -> the last of them, or (-0:) all, [n_logits, n_embd] -> [n_logits, n_vocab]
+    return matmul(layer_norm(x[..., -n_logits:, :], **ln_f), (wte if lm_head is None else lm_head).T)
 
 
 def check_room(n_keys, n_past, n_ctx, cache):
@@ -161,7 +162,7 @@ def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=No
 
     Args:
         inputs: the prompt's token ids, [n_seq]. The list is left as it is.
-        params: the model's parameters, a dict: wte, wpe, blocks and ln_f.
+        params: the model's parameters, a dict: wte, wpe, blocks and ln_f, perhaps lm_head.
         n_head: the number of attention heads.
         n_tokens_to_generate: how many ids to yield at most.
         stop_id: the id that ends the text, such as that of <|endoftext|>; it is not yielded.
@@ -181,7 +182,7 @@ def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=No
         if len(ids) > len(params["wpe"]):
             ids, n_past = newest_half(ids), 0
         new = ids[n_past:]  # at first the whole prompt, then one at a time
-        logits = gpt2(new, **params, n_head=n_head, cache=cache, n_past=n_past, logits_to_keep=1)
+        logits = gpt2(new, **params, n_head=n_head, cache=cache, n_past=n_past, n_logits=1)
         id = int(sample(logits[-1], **sampling, previous=ids, rng=rng))
         if id == stop_id:
             return
@@ -240,7 +241,7 @@ def score_windows(ids, params, n_head, stride=None):
         targets = ids[start:end]  # [n_new]
         last = start + len(targets) - 1  # the last target, which is not among the inputs
         inputs = ids[max(0, last - n_ctx) : last]  # [n_ctx], or fewer where the text is shorter
-        logits = gpt2(inputs, **params, n_head=n_head, logits_to_keep=len(targets))  # -> [n_new, n_vocab]
+        logits = gpt2(inputs, **params, n_head=n_head, n_logits=len(targets))  # -> [n_new, n_vocab]
         # As log_softmax, but without its float64 array [n_new, n_vocab], which can be large.
         logits -= np.max(logits, axis=-1, keepdims=True)
         log_total = np.log(np.sum(np.exp(logits), axis=-1, dtype=np.float64))  # [n_new, n_vocab] -> [n_new]

@@ -37,11 +37,11 @@ def transformer_block(x, mlp, attn, ln_1, ln_2, n_head):
     return x + ffn(layer_norm(x, **ln_2), **mlp)
 
 
-def gpt2(inputs, wte, wpe, blocks, ln_f, n_head):
+def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, lm_head=None):
     x = wte[np.asarray(inputs)] + wpe[: np.shape(inputs)[-1]]
     for block in blocks:
         x = transformer_block(x, **block, n_head=n_head)
-    return layer_norm(x, **ln_f) @ wte.T
+    return layer_norm(x, **ln_f) @ (wte if lm_head is None else lm_head).T
 
 
 if __name__ == "__main__":

@@ -41,8 +41,8 @@ def find_arrays(tree):
     """All arrays in nested dicts and lists: yield (the dict, the array's name in it, whether to turn it)."""
     for name, value in enumerate(tree) if isinstance(tree, list) else tree.items():
         if isinstance(value, np.ndarray):
-            yield tree, name, name in ("w", "wte") and value.shape[0] >= value.shape[1]
-        else:
+            yield tree, name, name in ("w", "wte", "lm_head") and value.shape[0] >= value.shape[1]
+        elif isinstance(value, (dict, list)):
             yield from find_arrays(value)
 
 

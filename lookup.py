@@ -40,7 +40,7 @@ def generate_greedily(inputs, params, n_head, n_tokens_to_generate, stop_id=None
         n_room = min(n_left - 1, n_ctx - len(ids)) if n_past and credit >= COST else 0
         guess = list(itertools.islice(itertools.cycle(ids[start:]), min(n_guess, n_room)))
         new = ids[n_past:] + guess
-        logits = gpt2(new, **params, n_head=n_head, cache=cache, n_past=n_past, logits_to_keep=len(guess) + 1)
+        logits = gpt2(new, **params, n_head=n_head, cache=cache, n_past=n_past, n_logits=len(guess) + 1)
         credit += EARNED - (COST + 1 if guess else 0)  # 1 comes back with each token that the check yields
         for row, guessed in zip(logits, [*guess, None], strict=True):  # [n_vocab], what was thought to come
             id = int(np.argmax(row))

@@ -73,7 +73,7 @@ class ThisProject(Peer):
             self.cache = gpt2.new_cache(self.params, self.n_head, n_slots=len(ids) + self.n_tokens)
         place = {"cache": self.cache, "n_past": self.n_past}
         self.n_past += len(ids)
-        return gpt2.gpt2(ids, **self.params, n_head=self.n_head, **place, logits_to_keep=1)[-1]
+        return gpt2.gpt2(ids, **self.params, n_head=self.n_head, **place, n_logits=1)[-1]
 
 
 class PicoGPT(ThisProject):

@@ -12,18 +12,20 @@ import subprocess
 import sys
 import threading
 import warnings
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from model_server import ModelServer
 
 import cli
 import commands
+import download
 from utils import DEMO_DIR, load_encoder_hparams_and_params
 
 ROOT = Path(__file__).parent.parent
+HUB_MODEL = ROOT / "tests" / "data" / "hub" / "sharded"
 
 # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,64 +77,23 @@ def silent_listener():
         yield listener
 
 
-class ModelServer(ThreadingHTTPServer):
-    """Plays OpenAI's server: /<any size>/<file> is the demo model's file. `faults` says which fail how.
-
-    "missing": 404. "nothing": 204. "no number": a Content-Length that is none. "cut": half of the body.
-    "hang": half of the body, then nothing more. "trickle": a header that never ends, byte by byte.
-    """
-
-    daemon_threads = True
-
-    def __init__(self):
-        super().__init__(("127.0.0.1", 0), ModelHandler)
-        self.url = f"http://127.0.0.1:{self.server_port}"
-        self.faults = {}
-        self.fetched = []  # files
-        self.closing = threading.Event()
-
-
-class ModelHandler(BaseHTTPRequestHandler):
-    def do_HEAD(self):
-        self.respond(with_body=False)
-
-    def do_GET(self):
-        self.respond(with_body=True)
-
-    def respond(self, with_body):
-        file = self.path.split("/")[-1]
-        fault = self.server.faults.get(file)
-        if fault == "trickle":
-            self.wfile.write(b"HTTP/1.0 200 OK\r\nX-Long: ")
-            while not self.server.closing.wait(0.05):
-                self.wfile.write(b"x")
-            return
-        if fault == "missing":
-            self.send_error(404)
-            return
-        body = (DEMO_DIR / file).read_bytes()
-        self.send_response(204 if fault == "nothing" else 200)
-        self.send_header("Content-Length", "many" if fault == "no number" else str(len(body)))
-        self.end_headers()
-        if with_body:
-            self.server.fetched.append(file)
-            self.wfile.write(body[: len(body) // 2] if fault else body)
-            if fault == "hang":
-                self.wfile.flush()
-                self.server.closing.wait()
-
-    def log_message(self, *args):
-        pass
-
-
 @pytest.fixture
 def server(monkeypatch):
+    """A mirror: 124M and 355M are the demo model, hf:OWNER/NAME is a model that transformers wrote."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    with ModelServer() as server:
+    with ModelServer({"124M": DEMO_DIR, "355M": DEMO_DIR, "OWNER/NAME": HUB_MODEL}) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.closing.set()
         server.shutdown()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """As little waiting as can be, for what fails again and again."""
+    monkeypatch.setattr(download, "RETRIES", download.RETRIES.new(total=2, backoff_factor=0))
+    monkeypatch.setattr(download, "READ_TIMEOUT", 1)
+    monkeypatch.setattr(download, "MAX_WAIT", 0.1)
 
 
 # The command line.

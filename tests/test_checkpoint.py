@@ -14,6 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import checkpoint
 from checkpoint import CheckpointError, read_tf_checkpoint
+from crc32c import crc32c
 from utils import DEMO_DIR
 
 DEMO = DEMO_DIR / "model.ckpt"
@@ -245,9 +246,9 @@ def test_every_broken_field_of_the_table_is_found(tmp_path, table):
     ],
 )
 def test_crc32c_of_the_standard(data, crc):
-    assert checkpoint.crc32c(data) == crc
+    assert crc32c(data) == crc
 
 
 @given(st.binary())
 def test_crc32c_of_anything(data):
-    assert checkpoint.crc32c(data) == google_crc32c.value(data)
+    assert crc32c(data) == google_crc32c.value(data)

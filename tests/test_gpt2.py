@@ -144,14 +144,14 @@ def test_the_future_does_not_change_the_past(module, seed, n_seq, data):
     assert np.abs(after[changed:] - before[changed:]).max(axis=-1).min() > 1e-6
 
 
-@given(seed=st.integers(0, 1000), n_seq=st.integers(1, 24), logits_to_keep=st.integers(1, 24))
-def test_logits_to_keep_are_the_last(seed, n_seq, logits_to_keep):
+@given(seed=st.integers(0, 1000), n_seq=st.integers(1, 24), n_logits=st.integers(1, 24))
+def test_n_logits_are_the_last(seed, n_seq, n_logits):
     params = small_model(seed % 5)
     ids = np.random.default_rng(seed).integers(50, size=(2, n_seq))
     everything = gpt2.gpt2(ids, **params, n_head=3)
-    kept = gpt2.gpt2(ids, **params, n_head=3, logits_to_keep=logits_to_keep)
-    assert kept.shape == (2, min(n_seq, logits_to_keep), 50)
-    np.testing.assert_allclose(kept, everything[:, -logits_to_keep:], atol=1e-5)
+    kept = gpt2.gpt2(ids, **params, n_head=3, n_logits=n_logits)
+    assert kept.shape == (2, min(n_seq, n_logits), 50)
+    np.testing.assert_allclose(kept, everything[:, -n_logits:], atol=1e-5)
 
 
 class Float32(np.ndarray):

@@ -78,9 +78,9 @@ def test_wrong_guesses_are_few(passes, monkeypatch):
     n_tokens = 400
     wanted = np.random.default_rng(0).integers(3, size=n_tokens + 10)
 
-    def model(inputs, n_past, logits_to_keep, **_):
+    def model(inputs, n_past, n_logits, **_):
         passes.append(len(inputs))
-        next_ids = wanted[n_past : n_past + len(inputs)][-logits_to_keep:]
+        next_ids = wanted[n_past : n_past + len(inputs)][-n_logits:]
         return np.eye(3, dtype=np.float32)[next_ids]
 
     monkeypatch.setattr(lookup, "gpt2", model)
@@ -95,8 +95,8 @@ def test_wrong_guesses_are_few(passes, monkeypatch):
 def test_where_two_tokens_are_close_the_model_is_asked_again_as_generate_asks(monkeypatch):
     """With several tokens at once, rounding makes another one the best."""
 
-    def model(inputs, n_past, logits_to_keep, **_):
-        positions = np.arange(n_past, n_past + len(inputs))[-logits_to_keep:]
+    def model(inputs, n_past, n_logits, **_):
+        positions = np.arange(n_past, n_past + len(inputs))[-n_logits:]
         logits = np.eye(5, dtype=np.float32)[positions % 4]
         logits[:, 4] = 1 - 1e-4 if len(inputs) == 1 else 1 + 1e-4
         return logits

@@ -1,0 +1,203 @@
+"""Where a model can be had: OpenAI's server, Hugging Face's hub, or a mirror; and what its files must be."""
+
+import contextlib
+import os
+import re
+import shutil
+from pathlib import Path
+
+import requests
+from tqdm import tqdm
+
+from checkpoint import CheckpointError, read_shard_names
+from download import (
+    ask_for_facts,
+    describe,
+    fetch,
+    find_part,
+    first_to_have,
+    hash_file,
+    locked,
+    new_session,
+    size_of,
+)
+from formats import OPENAI_FILES, SHARDS, DamagedTensor, check_file, missing_files
+
+OPENAI_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"
+HUB_URL = "https://huggingface.co"
+HUB_NAMES = {
+    "124M": "openai-community/gpt2",
+    "355M": "openai-community/gpt2-medium",
+    "774M": "openai-community/gpt2-large",
+    "1558M": "openai-community/gpt2-xl",
+}
+DATA_FILE = OPENAI_FILES[-1]
+
+# What is known of the files: bytes, sha256, and what to doubt where a file does not agree. The tokenizer's
+# files are the same for all sizes.
+SAME_IN_A_COPY = "doubt the file, for the latter was checked on another copy"
+PUBLISHED_TWICE = "doubt the file, for the latter has been published twice"
+PUBLISHED_ONCE = "doubt the latter, which has been published only once"
+COMPUTED = "doubt the latter, which was computed from the format"
+VOCABULARY = (1_042_301, "196139668be63f3b5d6574427317ae82f612a97c5d1cdaf36ed2256dbf636783", SAME_IN_A_COPY)
+MERGES = (456_318, "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5", SAME_IN_A_COPY)
+TOKENIZER = {"encoder.json": VOCABULARY, "vocab.json": VOCABULARY, "vocab.bpe": MERGES, "merges.txt": MERGES}
+HPARAMS_124M = "d9d56e4121c427164e0c55c6f03c08e1daf9002b9b672825112d19097b680318"
+DATA_124M = "2060c885360cc0cf41d7a6dbc4d24b5127aae20260c8b5ae521b5a6578407118"
+INDEX_124M = "71916f763f9746f9b2a06b12d91996cf1084ae008d0424543d39391c5f2dc687"
+HUB_124M = "248dfc3911869ec493c76e65bf2fcf7f615828b0254c12b473182f0f81d3a707"
+PUBLISHED = {
+    "124M": {
+        **TOKENIZER,
+        "hparams.json": (90, HPARAMS_124M, PUBLISHED_ONCE),
+        "model.ckpt.index": (5_215, INDEX_124M, PUBLISHED_ONCE),
+        DATA_FILE: (497_759_232, DATA_124M, PUBLISHED_TWICE),
+        "model.safetensors": (548_105_171, HUB_124M, PUBLISHED_ONCE),
+    },
+    "355M": {
+        **TOKENIZER,
+        "hparams.json": (91, None, PUBLISHED_ONCE),
+        "model.ckpt.index": (10_399, None, PUBLISHED_ONCE),
+        DATA_FILE: (1_419_292_672, None, PUBLISHED_ONCE),
+    },
+    "774M": {
+        **TOKENIZER,
+        "model.ckpt.index": (15_535, None, COMPUTED),
+        DATA_FILE: (3_096_120_320, None, COMPUTED),
+    },
+    "1558M": {
+        **TOKENIZER,
+        "model.ckpt.index": (20_724, None, COMPUTED),
+        DATA_FILE: (6_230_444_800, None, COMPUTED),
+    },
+}
+
+
+def find_sources(model, mirror=None):
+    """Where to look for a model, in this order -> [(address of its folder, whether that is as on the hub)].
+
+    Args:
+        model: a size, or the name of a model on the hub after "hf:".
+        mirror: the address of a server that has the files instead, as OpenAI's or as the hub has them.
+
+    Raises:
+        ValueError: the mirror is no address.
+    """
+    if mirror and not re.match(r"https?://[^/]", mirror):
+        raise ValueError(f"mirror: {mirror!r} is not an address that begins with http:// or https://")
+    hub_name = HUB_NAMES.get(model, model.removeprefix("hf:"))
+    sources = [(f"{(mirror or HUB_URL).rstrip('/')}/{hub_name}/resolve/main", True)]
+    if model in HUB_NAMES:
+        sources.insert(0, (f"{(mirror or OPENAI_URL).rstrip('/')}/{model}", False))
+    return sources
+
+
+def download_gpt2_files(model_size, model_dir, mirror=None):
+    """Download those files of a model that are not in the folder `model_dir` yet.
+
+    A file gets its name once it is complete and checked. What has come of it until then stays beside it, as a
+    `.part`, and the next call goes on from there. A bar on stderr counts the bytes of all files.
+
+    Args:
+        model_size, mirror: see `find_sources`. From a mirror the files may be others than the published ones.
+
+    Raises:
+        ValueError: as `find_sources`.
+        OSError: no server can be reached that has the files, the connection breaks, a file is not what it
+            should be, the disk is full or cannot be written.
+    """
+    model_dir = Path(model_dir)
+    sources = find_sources(model_size, mirror)
+    first_files = [f"{base}/{'config.json' if is_hub else 'hparams.json'}" for base, is_hub in sources]
+    base, is_hub = sources[first_to_have(first_files)]
+    known = {} if mirror else PUBLISHED.get(model_size, {})
+    model_dir.parent.mkdir(parents=True, exist_ok=True)
+    with locked(model_dir.with_name(f"{model_dir.name}.lock")), new_session() as session:
+        try:
+            model_dir.mkdir(exist_ok=True)
+            if missing_files(model_dir):  # none, if another process was faster
+                files = find_hub_files(session, base, model_dir) if is_hub else OPENAI_FILES
+                download_files(session, base, files, model_dir, known)
+        except CheckpointError as fault:
+            raise OSError(str(fault)) from None
+        except (requests.RequestException, ValueError) as error:  # ValueError: an address that makes no sense
+            raise OSError(describe(error, base)) from None
+        finally:
+            with contextlib.suppress(OSError):  # of a folder that is not empty
+                model_dir.rmdir()
+
+
+def find_hub_files(session, base, folder):
+    """The files that are needed of a model on the hub, of those it has there."""
+
+    def has(file):
+        return ask_for_facts(session, f"{base}/{file}") is not None
+
+    files = ["config.json"]
+    files += ["vocab.json", "merges.txt"] if has("vocab.json") else ["tokenizer.json"]
+    files += ["added_tokens.json"] if has("added_tokens.json") else []
+    if has("model.safetensors"):
+        return [*files, "model.safetensors"]
+    if not has(SHARDS):
+        raise OSError(f"{base} has no model.safetensors; other formats are not read")
+    download_files(session, base, [SHARDS], folder, {})
+    return [*files, *sorted(set(read_shard_names(folder / SHARDS).values()))]
+
+
+def download_files(session, base, files, folder, known):
+    """Download those of the files that the folder does not have. `known`: see PUBLISHED."""
+    missing = [file for file in files if not (folder / file).is_file()]
+    promises = {file: ask_for_facts(session, f"{base}/{file}") or {} for file in missing}
+    sizes = [promises[file].get("size") for file in missing]
+    total = sum(sizes) if all(sizes) else None
+    to_come = (total or 0) - sum(size_of(find_part(folder / file)) for file in missing)
+    free = shutil.disk_usage(folder).free
+    if free < to_come:
+        raise OSError(f"{to_come} more bytes are needed in {folder}, and only {free} are free")
+    with tqdm(total=total, desc=folder.name, unit="B", unit_scale=True) as bar:
+        for file in missing:
+            download_file(session, f"{base}/{file}", folder / file, promises[file], known.get(file), bar)
+
+
+def download_file(session, url, path, promise, known, bar):
+    """Download a file, check it, and only then give it its name.
+
+    Args:
+        promise: what the server said of it beforehand, see `download.facts`.
+        known: what has been published of it, see PUBLISHED; or None.
+    """
+    if known and promise.get("size", known[0]) != known[0]:
+        raise OSError(disagreement(url, "bytes", promise["size"], known[0], known[2]))
+    part, facts = fetch(session, url, path, bar)
+    if facts.get("tag") == promise.get("tag"):
+        facts = promise | facts
+    n_good = 0
+    try:
+        for name in facts.keys() & {"md5", "sha256"}:
+            if hash_file(part, name) != facts[name]:
+                raise CheckpointError(f"{url}: what has come does not match the server's own {name}")
+        check_file(path.name, part)
+        if known:
+            check_published(url, part, known)
+        part.replace(path)
+        return
+    except DamagedTensor as damage:
+        n_good, fault = damage.offset, str(damage)
+    except CheckpointError as error:
+        fault = str(error)
+    os.truncate(part, n_good)
+    fault = fault.replace(str(part), url)
+    raise OSError(f"{fault}; it is not kept. If that comes again, delete the folder {path.parent}")
+
+
+def check_published(what, path, known):
+    """CheckpointError if the file at `path`, called `what`, is not the one that has been published."""
+    size, sha256, doubt = known
+    if path.stat().st_size != size:
+        raise CheckpointError(disagreement(what, "bytes", path.stat().st_size, size, doubt))
+    if sha256 is not None and (found := hash_file(path, "sha256")) != sha256:
+        raise CheckpointError(disagreement(what, "sha256", found, sha256, doubt))
+
+
+def disagreement(what, unit, found, published, doubt):
+    return f"{what}: {unit} {found}, but {published} as published; {doubt} (--mirror takes any files)"

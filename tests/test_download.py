@@ -1,0 +1,328 @@
+"""Downloads, and all that servers, networks, disks and users do to them; a table of it is in README.md."""
+
+import functools
+import os
+import random
+import re
+import shutil
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bundle_writer import write_bundle
+from conftest import HUB_MODEL
+from model_server import Fault
+
+import download
+from checkpoint import read_tf_checkpoint
+from formats import OPENAI_FILES
+from sources import download_gpt2_files
+from utils import DEMO_DIR, find_model_dir
+
+INDEX_FILE, DATA_FILE = OPENAI_FILES[-2:]
+SIZE = (DEMO_DIR / DATA_FILE).stat().st_size
+HUB_FILES = sorted(
+    path.name for path in HUB_MODEL.iterdir() if re.search(r"\.safetensors|^(config|tokenizer)\.", path.name)
+)
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals and limits of POSIX")
+
+
+def parts_in(folder):
+    return sorted(path.name for path in folder.glob("*.part"))
+
+
+def check_files(folder, missing=()):
+    """What has a final name is right, and that is all but `missing`; no lock is left."""
+    names = {path.name for path in folder.iterdir()} - set(parts_in(folder))
+    assert names == set(OPENAI_FILES) - set(missing)
+    for name in names:
+        assert (folder / name).read_bytes() == (DEMO_DIR / name).read_bytes(), name
+    assert not folder.with_name(f"{folder.name}.lock").exists()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "124M"
+
+
+@pytest.fixture
+def fetch(server, folder, impatient):
+    """fetch(): download 124M from the server."""
+    return lambda: download_gpt2_files("124M", folder, server.url)
+
+
+def test_a_download_is_the_files_of_the_server(server, folder, fetch, capsys):
+    fetch()
+    check_files(folder)
+    assert parts_in(folder) == []
+    assert server.fetched == list(OPENAI_FILES)
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert "124M: 100%" in stderr
+    assert "11.8M/11.8M" in stderr  # one bar, in bytes
+
+
+def test_what_is_there_is_not_downloaded_again(server, folder, fetch):
+    fetch()
+    (folder / "vocab.bpe").unlink()
+    server.requests.clear()
+    fetch()
+    assert server.fetched == ["vocab.bpe"]
+    check_files(folder)
+
+
+# A server's faults that pass, or that do not matter.
+
+OVERCOME = {
+    "cut once": Fault("cut", times=1, at=5_000_000),
+    "cut again and again": Fault("cut", at=1_000_000),
+    "cut before the first byte": Fault("cut", times=1, at=0),
+    "stalls once": Fault("stall", times=1, at=5_000_000),
+    "429, with Retry-After": Fault("busy", times=1),
+    "500 twice": Fault("error", times=2),
+    "no Content-Length": Fault("no length"),
+    "a Content-Length that is none": Fault("no number"),
+    "no Range": Fault("no range"),
+    "another ETag each time": Fault("changing"),
+    "gzip": Fault("gzip"),
+    "a redirection": Fault("redirect"),
+    "no HEAD": Fault("no head"),
+}
+
+
+@pytest.mark.parametrize("file", ["vocab.bpe", DATA_FILE])
+@pytest.mark.parametrize("fault", OVERCOME)
+def test_what_can_be_overcome_is(server, folder, fetch, fault, file):
+    server.faults[file] = [replace(OVERCOME[fault])]
+    fetch()
+    check_files(folder)
+    assert parts_in(folder) == []
+
+
+def starts(server):
+    """Where the server was asked to begin with the data, each time."""
+    return [start for method, file, start in server.requests if (method, file) == ("GET", DATA_FILE)]
+
+
+def test_an_interruption_costs_little_more_than_the_rest(server, folder, fetch):
+    server.faults[DATA_FILE] = [Fault("cut", times=1, at=5_000_000)]
+    fetch()
+    first, second = starts(server)
+    assert first == 0
+    assert 5_000_000 - download.CHUNK_SIZE <= second < 5_000_000
+
+
+def test_a_hub_s_redirection_to_a_server_without_HEAD(server, tmp_path):
+    folder = find_model_dir("hf:OWNER/NAME", tmp_path, server.url)
+    assert folder == tmp_path / "hf--OWNER--NAME"
+    assert sorted(path.name for path in folder.iterdir()) == HUB_FILES
+    for file in HUB_FILES:
+        assert (folder / file).read_bytes() == (HUB_MODEL / file).read_bytes()
+
+
+# Faults that stay.
+
+FAILURES = {
+    "404": (Fault("missing"), "answers 404 for http"),
+    "403": (Fault("forbidden"), "answers 403 for http"),
+    "204": (Fault("nothing"), "answers 204 for http"),
+    "429": (Fault("busy"), "answers 429 for http"),
+    "500": (Fault("error"), "answers 500 for http"),
+    "a web page": (
+        Fault("page"),
+        "sends a web page in the place of .*; does this network want you to log in",
+    ),
+    "cut": (Fault("cut", at=0), "the connection to 127.0.0.1:.* failed|broke off"),
+    "stalls": (Fault("stall", at=0), "the connection to 127.0.0.1:.* failed|does not answer"),
+    "cut, and no Content-Length": (Fault("cut without length", at=1000), "; it is not kept"),
+    "another MD5": (Fault("wrong md5"), "does not match the server's own md5"),
+}
+
+
+@pytest.mark.parametrize("file", ["hparams.json", "vocab.bpe", DATA_FILE])
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_failure_is_named_and_leaves_nothing_bad(server, folder, fetch, failure, file):
+    fault, message = FAILURES[failure]
+    at = min(fault.at, (DEMO_DIR / file).stat().st_size // 2)
+    server.faults[file] = [Fault(fault.kind, at=at)]
+    with pytest.raises(OSError, match=message) as error:
+        fetch()
+    assert "\n" not in str(error.value)
+    missing = OPENAI_FILES[OPENAI_FILES.index(file) :]
+    if folder.exists():
+        check_files(folder, missing)
+    else:
+        assert file == OPENAI_FILES[0]
+    server.faults.clear()
+    fetch()
+    check_files(folder)
+
+
+# Parts of downloads that have ended early.
+
+
+@pytest.fixture
+def begun(server, folder, fetch):
+    """The part of a download that has broken off after some 8 of 11.7 MB."""
+    server.faults[DATA_FILE] = [Fault("cut", times=1, at=8_000_000), Fault("error")]
+    with pytest.raises(OSError, match="answers 500"):
+        fetch()
+    check_files(folder, [DATA_FILE])
+    (part,) = folder.glob("*.part")
+    assert (DEMO_DIR / DATA_FILE).read_bytes().startswith(part.read_bytes())
+    assert 8_000_000 - download.CHUNK_SIZE <= part.stat().st_size <= 8_000_000
+    server.faults.clear()
+    server.requests.clear()
+    return part
+
+
+def test_the_next_run_goes_on(server, folder, fetch, begun):
+    last = begun.stat().st_size - 1
+    fetch()
+    check_files(folder)
+    assert starts(server) == [last]
+
+
+def test_a_whole_part_is_not_downloaded_again(server, folder, fetch, begun):
+    """As where the process ended while it was being checked."""
+    begun.write_bytes((DEMO_DIR / DATA_FILE).read_bytes())
+    fetch()
+    check_files(folder)
+    assert starts(server) == [SIZE - 1]
+
+
+def test_another_version_is_downloaded_anew(server, folder, fetch, begun):
+    server.mark = "new"
+    fetch()
+    check_files(folder)
+    assert len(starts(server)) == 2
+    assert starts(server)[1] == 0
+    assert parts_in(folder) == []
+
+
+def test_an_answer_for_another_place_is_not_taken(server, folder, fetch, begun):
+    server.faults[DATA_FILE] = [Fault("wrong range", times=1)]
+    fetch()
+    check_files(folder)
+    assert len(starts(server)) == 2
+    assert starts(server)[1] == 0
+
+
+def test_a_file_that_has_become_shorter(server, folder, fetch, begun):
+    begun.write_bytes(bytes(SIZE + 100))
+    fetch()
+    check_files(folder)
+    assert starts(server) == [SIZE + 99, 0]
+
+
+def test_without_versions_a_part_is_not_gone_on_with(server, folder, fetch):
+    server.has_mark = False
+    server.faults[DATA_FILE] = [Fault("cut", times=1, at=8_000_000)]
+    fetch()
+    check_files(folder)
+    assert starts(server) == [0, 0]
+
+
+@pytest.mark.parametrize("has_md5", [True, False])
+def test_a_rest_with_other_bytes_is_not_kept(server, folder, fetch, begun, has_md5):
+    server.has_md5 = has_md5
+    server.faults[DATA_FILE] = [Fault("mixed", times=1)]
+    with pytest.raises(OSError, match=r"does not match (the server's own md5|its checksum)"):
+        fetch()
+    check_files(folder, [DATA_FILE])
+    server.requests.clear()
+    fetch()
+    check_files(folder)
+    assert (starts(server) == [0]) == has_md5  # the checksums of the tensors say which bytes are good
+
+
+def test_a_damaged_part_is_kept_up_to_the_damage(server, folder, fetch, begun):
+    server.has_md5 = False
+    content = bytearray(begun.read_bytes())
+    content[6_000_000] ^= 1
+    begun.write_bytes(content)
+    with pytest.raises(
+        OSError, match=r"http://.*: tensor model/h\d.* does not match its checksum; it is not kept"
+    ):
+        fetch()
+    assert 5_000_000 < begun.stat().st_size <= 6_000_000
+    fetch()
+    check_files(folder)
+
+
+def test_weights_that_have_changed_since_do_not_get_the_old_index(server, folder, fetch, begun, tmp_path):
+    other = shutil.copytree(DEMO_DIR, tmp_path / "other")
+    variables = read_tf_checkpoint(DEMO_DIR / "model.ckpt")
+    write_bundle(other / "model.ckpt", {name: -value.astype(np.float16) for name, value in variables.items()})
+    server.folders["124M"] = other
+    with pytest.raises(
+        OSError, match=r"does not match its checksum.* If that comes again, delete the folder .*124M"
+    ):
+        fetch()
+    check_files(folder, [DATA_FILE])
+    shutil.rmtree(folder)
+    fetch()
+    assert (folder / DATA_FILE).read_bytes() == (other / DATA_FILE).read_bytes()
+
+
+# Processes.
+
+
+def python(start, server, tmp_path, *arguments, **keywords):
+    """`python utils.py 124M` with the server as a mirror, as a Popen."""
+    flags = [f"--mirror={server.url}", f"--models_dir={tmp_path}", *arguments]
+    return start("124M", *flags, script="utils.py", NO_PROXY="127.0.0.1", **keywords)
+
+
+def finish(process):
+    stdout, stderr = process.communicate(timeout=120)
+    return process.returncode, stdout, stderr
+
+
+@posix
+@pytest.mark.parametrize("seed", range(3))
+def test_a_process_killed_at_any_point_is_gone_on_with(start, server, tmp_path, folder, seed):
+    """Ten points for each seed: at each a process is killed, and the next goes on; the last one ends."""
+    points = sorted(random.Random(seed).sample(range(SIZE + 500_000), 10))
+    for point in points:
+        process = python(start, server, tmp_path)
+        server.on_bytes = lambda n_sent, process=process, point=point: n_sent >= point and process.kill()
+        status, _, _ = finish(process)
+        server.on_bytes = None
+        assert status == -signal.SIGKILL
+        if folder.exists():
+            for path in folder.iterdir():
+                if path.suffix == ".part":
+                    original = (DEMO_DIR / path.name.rsplit(".", 2)[0]).read_bytes()
+                    assert original.startswith(path.read_bytes())
+                else:
+                    assert path.read_bytes() == (DEMO_DIR / path.name).read_bytes()
+    assert finish(python(start, server, tmp_path))[0] == 0
+    check_files(folder)
+
+
+@posix
+def test_ctrl_c_keeps_the_part(start, server, tmp_path, folder):
+    process = python(start, server, tmp_path)
+    interrupt = functools.cache(lambda: process.send_signal(signal.SIGINT))  # once
+    server.on_bytes = lambda n_sent: n_sent > 6_000_000 and interrupt()
+    status, stdout, stderr = finish(process)
+    assert (status, stdout) == (130, "")
+    assert "Traceback" not in stderr
+    assert len(parts_in(folder)) == 1
+    server.on_bytes = None
+    server.requests.clear()
+    assert finish(python(start, server, tmp_path))[0] == 0
+    assert starts(server)[0] > 0
+    check_files(folder)
+
+
+@pytest.mark.parametrize("n_processes", [2, 4])
+def test_processes_at_once_end_with_one_good_copy(start, server, tmp_path, folder, n_processes):
+    for process in [python(start, server, tmp_path) for _ in range(n_processes)]:
+        status, stdout, stderr = finish(process)
+        assert (status, stdout) == (0, f"124M is in {folder}\n"), stderr
+    check_files(folder)
+    assert server.n_sent == sum((DEMO_DIR / file).stat().st_size for file in OPENAI_FILES)  # by one of them
