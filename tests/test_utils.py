@@ -123,17 +123,7 @@ def test_a_tilde_is_the_home_folder(server, demo_copy, tmp_path, monkeypatch):
 
 
 UNKNOWN = ["125M", "", "no/such/folder", "124m", "../models/124M"]
-OUT_OF_THE_FOLDER = [
-    "hf:..",
-    "hf:../x",
-    "hf:x/..",
-    "hf:/etc",
-    "hf:a/b/c",
-    "hf:a\\..\\b",
-    "hf:",
-    "hf:a b",
-    "hf:a/b?c",
-]
+OUTSIDE = ["hf:..", "hf:../x", "hf:x/..", "hf:/etc", "hf:a/b/c", "hf:a\\..\\b", "hf:", "hf:a b", "hf:a/b?c"]
 
 
 @pytest.mark.parametrize("name", UNKNOWN + OUTSIDE)
@@ -242,9 +232,7 @@ def test_the_check_finds_one_changed_bit(run, demo_copy):
     (demo_copy / DATA_FILE).write_bytes(content)
     status, _, stderr = run(str(demo_copy), "--verify", script="utils.py")
     assert status == 1
-    assert re.fullmatch(
-        rf"utils\.py: .*{DATA_FILE}: tensor model/h\d/.* does not match its checksum\n", stderr
-    )
+    assert re.fullmatch(rf"utils\.py: .*{DATA_FILE}: tensor model/wte does not match its checksum\n", stderr)
 
 
 def test_the_check_finds_values_that_are_no_numbers(demo_copy):
