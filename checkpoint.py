@@ -22,6 +22,7 @@ core/framework/tensor_shape.proto; the protocol buffers' encoding guide; safeten
 import functools
 import math
 import mmap
+import os
 import re
 from pathlib import Path
 
@@ -186,7 +187,7 @@ def read_safetensors_file(path):
 def map_file(path):
     """Map a whole file into memory, read-only (an empty file, which cannot be mapped, is read)."""
     with open(path, "rb") as file:
-        is_empty = path.stat().st_size == 0
+        is_empty = os.fstat(file.fileno()).st_size == 0
         return b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 

@@ -1,12 +1,13 @@
 """The checkpoint reader against files that TensorFlow wrote, and against every way to break them."""
 
+import json
 import mmap
 import shutil
 
 import bundle_writer
-import google_crc32c
 import numpy as np
 import pytest
+import safetensors.numpy
 from bundle_writer import block, message, varint, with_trailer, write_bundle
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +15,6 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import checkpoint
 from checkpoint import CheckpointError, read_tf_checkpoint
-from crc32c import crc32c
 from utils import DEMO_DIR
 
 DEMO = DEMO_DIR / "model.ckpt"
@@ -235,20 +235,167 @@ def test_every_broken_field_of_the_table_is_found(tmp_path, table):
         read_tf_checkpoint(tmp_path / "x")
 
 
-@pytest.mark.parametrize(  # RFC 3720, appendix B.4
-    ("data", "crc"),
-    [
-        (bytes(32), 0x8A9136AA),
-        (b"\xff" * 32, 0x62A8AB43),
-        (bytes(range(32)), 0x46DD794E),
-        (bytes(range(31, -1, -1)), 0x113FDB5C),
-        (b"123456789", 0xE3069283),
-    ],
-)
-def test_crc32c_of_the_standard(data, crc):
-    assert crc32c(data) == crc
+# Hostile indexes: small, with right checksums, and all the same not to be believed.
 
 
-@given(st.binary())
-def test_crc32c_of_anything(data):
-    assert crc32c(data) == google_crc32c.value(data)
+def test_tensors_that_share_bytes_are_refused(tmp_path):
+    """300 tensors of the same 10 MB would be 6 GB."""
+    halves = {f"h{n}": np.zeros(5, np.float16) for n in range(3)}
+    write_bundle(tmp_path / "x", halves, entries={"h2": {4: 10}})
+    with pytest.raises(CheckpointError, match="tensor h2: its bytes are those of another tensor, too"):
+        read_tf_checkpoint(tmp_path / "x")
+
+
+def test_a_key_has_a_limit(tmp_path):
+    """One of a megabyte, stored once, could be shared by thousands of entries."""
+    write_bundle(tmp_path / "x", {"k" * 1000: np.zeros(3, np.float32)})
+    assert list(read_tf_checkpoint(tmp_path / "x")) == ["k" * 1000]
+    write_bundle(tmp_path / "x", {"k" * 1001: np.zeros(3, np.float32)})
+    with pytest.raises(CheckpointError, match="a key has more than 1000 bytes"):
+        read_tf_checkpoint(tmp_path / "x")
+
+
+def test_an_index_has_a_limit(tmp_path):
+    (tmp_path / "x.index").write_bytes(bytes(2**18 + 1))
+    with pytest.raises(CheckpointError, match=r"x\.index: more than 262144 bytes are too many"):
+        read_tf_checkpoint(tmp_path / "x")
+
+
+# The tensors' checksums.
+
+
+def check_tensors(prefix):
+    return list(checkpoint.check_tf_tensors(f"{prefix}.index", f"{prefix}.data-00000-of-00001"))
+
+
+def test_the_tensors_of_tensorflow_match_their_checksums():
+    checks = check_tensors(DEMO)
+    assert len(checks) == 2 + 6 * 12 + 2
+    assert all(is_good for _, _, _, is_good in checks)
+    assert sum(size for _, _, size, _ in checks) == DEMO.with_name(DATA).stat().st_size
+
+
+@given(position=st.integers(0, 999), bit=st.integers(0, 7))
+def test_any_changed_bit_is_found(tmp_path_factory, position, bit):
+    prefix = tmp_path_factory.mktemp("bundle") / "model.ckpt"
+    write_bundle(prefix, {f"v{n}": np.arange(50, dtype=np.float32) for n in range(5)})
+    content = bytearray(prefix.with_name(DATA).read_bytes())
+    content[position] ^= 1 << bit
+    prefix.with_name(DATA).write_bytes(content)
+    damaged = [(offset, size) for _, offset, size, is_good in check_tensors(prefix) if not is_good]
+    assert damaged == [(position // 200 * 200, 200)]
+
+
+def test_data_cut_short_do_not_match(tmp_path):
+    write_bundle(tmp_path / "model.ckpt", {"a": np.zeros(3, np.float32), "b": np.ones(3, np.float32)})
+    (tmp_path / DATA).write_bytes(bytes(20))
+    checks = checkpoint.check_tf_tensors(tmp_path / "model.ckpt.index", tmp_path / DATA)
+    assert next(checks) == ("a", 0, 12, True)
+    assert next(checks) == ("b", 12, 12, False)
+
+
+@pytest.mark.parametrize(("entries", "extra"), [({"b": {4: 16}}, b"1234"), ({}, b"1")])
+def test_bytes_that_belong_to_no_tensor_are_found(tmp_path, entries, extra):
+    tensors = {"a": np.zeros(3, np.float32), "b": np.ones(3, np.float32)}
+    write_bundle(tmp_path / "model.ckpt", tensors, entries=entries)
+    with open(tmp_path / DATA, "ab") as file:
+        file.write(extra)
+    with pytest.raises(CheckpointError, match=r"belong to no tensor|it has 25 bytes, its tensors 24"):
+        check_tensors(tmp_path / "model.ckpt")
+
+
+# safetensors.
+
+IN_SAFETENSORS = ("float32", "float16", "int32", "int64", "uint8", "bool")
+their_numbers = [
+    arrays(name, array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)) for name in IN_SAFETENSORS
+]
+
+
+@given(st.dictionaries(st.text(min_size=1).filter("__metadata__".__ne__), st.one_of(*their_numbers)))
+def test_safetensors_are_read_as_their_own_package_reads_them(tmp_path_factory, tensors):
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    safetensors.numpy.save_file(tensors, path, metadata={"format": "np"})
+    ours, theirs = checkpoint.read_safetensors(path), safetensors.numpy.load_file(path)
+    assert ours.keys() == theirs.keys()
+    for name, their in theirs.items():
+        expected = their.astype(np.float32) if their.dtype == np.float16 else their
+        assert ours[name].dtype == expected.dtype
+        np.testing.assert_array_equal(ours[name], expected, strict=True)
+        assert not ours[name].flags.writeable
+
+
+def test_doubles_and_bfloat16_become_float32(tmp_path):
+    bits = np.array([0x3F80, 0xBF80, 0x4049, 0x7F80, 0x0000], np.uint16)
+    doubles = np.array([[1.1, -2.2e-40]], np.float64)
+    header = {"b": entry("BF16", (5,), (0, 10)), "d": entry("F64", (1, 2), (10, 26))}
+    content = safetensors_file(header, bits.tobytes() + doubles.tobytes())
+    (tmp_path / "model.safetensors").write_bytes(content)
+    tensors = checkpoint.read_safetensors(tmp_path / "model.safetensors")
+    expected = np.array([1, -1, 3.140625, np.inf, 0], np.float32)
+    np.testing.assert_array_equal(tensors["b"], expected, strict=True)
+    np.testing.assert_array_equal(tensors["d"], doubles.astype(np.float32), strict=True)
+
+
+def test_a_float32_safetensor_is_a_view_of_the_mapped_file(tmp_path):
+    safetensors.numpy.save_file({"a": np.zeros((2, 3), np.float32)}, tmp_path / "x.safetensors")
+    tensor = checkpoint.read_safetensors(tmp_path / "x.safetensors")["a"]
+    assert type(tensor) is np.ndarray
+    assert isinstance(tensor.base, mmap.mmap)
+
+
+def safetensors_file(header, data=bytes(12), size=None):
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(header) if size is None else size).to_bytes(8, "little") + header + data
+
+
+def entry(dtype="F32", shape=(3,), offsets=(0, 12), **more):
+    return {"dtype": dtype, "shape": list(shape), "data_offsets": list(offsets), **more}
+
+
+BROKEN_SAFETENSORS = {
+    "empty": b"",
+    "no header": bytes(7),
+    "a web page": b"<html>" * 100,
+    "a header longer than the file": safetensors_file({"a": entry()}, size=1000),
+    "a huge header": safetensors_file({"a": entry()}, size=2**63),
+    "a header of 2 MB": safetensors_file(b" " * 2**21 + b"{}", data=b""),
+    "not JSON": safetensors_file(b"{"),
+    "not UTF-8": safetensors_file(b'{"\xff": 1}'),
+    "a list": safetensors_file([1]),
+    "deep": safetensors_file(b"[" * 100_000),
+    "a name twice": safetensors_file(b'{"a": 1, "a": 2}'),
+    "no dtype": safetensors_file({"a": {"shape": [3], "data_offsets": [0, 12]}}),
+    "one field more": safetensors_file({"a": entry(x=1)}),
+    "unknown dtype": safetensors_file({"a": entry("F8_E4M3", (12,))}),
+    "dtype is a list": safetensors_file({"a": entry(["F32"])}),
+    "shape is text": safetensors_file({"a": {"dtype": "F32", "shape": "3", "data_offsets": [0, 12]}}),
+    "negative shape": safetensors_file({"a": entry(shape=(-3,))}),
+    "shape of floats": safetensors_file({"a": entry(shape=(3.0,))}),
+    "shape of truths": safetensors_file({"a": entry(shape=(True, 3))}),
+    "huge shape": safetensors_file({"a": entry(shape=(2**40, 2**40))}),
+    "empty but huge": safetensors_file({"a": entry(shape=(0, 2**62, 2**62), offsets=(0, 0))}, data=b""),
+    "long number": safetensors_file(b'{"a": ' + b"1" * 5000 + b"}"),
+    "too many axes": safetensors_file({"a": entry(shape=[1] * 33 + [3])}),
+    "another shape": safetensors_file({"a": entry(shape=(2, 2))}),
+    "offsets backwards": safetensors_file({"a": entry(offsets=(12, 0))}),
+    "three offsets": safetensors_file({"a": entry(offsets=(0, 6, 12))}),
+    "offsets negative": safetensors_file({"a": entry(offsets=(-12, 0))}),
+    "offsets too far": safetensors_file({"a": entry(offsets=(4, 16))}),
+    "a gap": safetensors_file({"a": entry(offsets=(4, 16))}, data=bytes(16)),
+    "an overlap": safetensors_file({"a": entry(), "b": entry()}),
+    "data too short": safetensors_file({"a": entry()}, data=bytes(11)),
+    "data too long": safetensors_file({"a": entry()}, data=bytes(13)),
+}
+
+
+def test_the_unbroken_safetensors_file_is_fine(tmp_path):
+    (tmp_path / "x.safetensors").write_bytes(safetensors_file({"a": entry(), "__metadata__": {"b": "c"}}))
+    assert list(checkpoint.read_safetensors(tmp_path / "x.safetensors")) == ["a"]
+
+
+@pytest.mark.parametrize("content", BROKEN_SAFETENSORS.values(), ids=BROKEN_SAFETENSORS)
+def test_every_broken_safetensors_file_is_refused(tmp_path, content):
+    (tmp_path / "x.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"x\.safetensors: "):
+        checkpoint.read_safetensors(tmp_path / "x.safetensors")

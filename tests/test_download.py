@@ -6,7 +6,9 @@ import random
 import re
 import shutil
 import signal
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -326,3 +328,105 @@ def test_processes_at_once_end_with_one_good_copy(start, server, tmp_path, folde
         assert (status, stdout) == (0, f"124M is in {folder}\n"), stderr
     check_files(folder)
     assert server.n_sent == sum((DEMO_DIR / file).stat().st_size for file in OPENAI_FILES)  # by one of them
+
+
+# Disks.
+
+
+@posix
+def test_a_full_disk_is_named_and_what_fits_is_kept(start, server, tmp_path, folder):
+    code = (
+        "import resource, sys, utils; resource.setrlimit(resource.RLIMIT_FSIZE, (6_000_000, 6_000_000));"
+        f"sys.argv = ['utils.py', '124M', '--mirror={server.url}', '--models_dir={tmp_path}'];"
+        "from cli import run; run(utils.main)"
+    )
+    status, stdout, stderr = finish(start(code=code, NO_PROXY="127.0.0.1"))
+    assert (status, stdout) == (1, "")
+    assert "Traceback" not in stderr
+    assert re.search(r"124M is not in .*File too large.* run again with --model_size=124M\n$", stderr)
+    (part,) = folder.glob("*.part")
+    assert part.stat().st_size == 6_000_000
+    check_files(folder, [DATA_FILE])
+    assert finish(python(start, server, tmp_path))[0] == 0
+    assert starts(server) == [0, 5_999_999]
+    check_files(folder)
+
+
+def test_a_disk_without_room_is_named_before_the_download(server, folder, fetch):
+    server.faults[DATA_FILE] = [Fault("huge")]
+    with pytest.raises(OSError, match=r"more bytes are needed in .*124M, and only \d+ are free"):
+        fetch()
+    assert server.fetched == []
+    assert not folder.exists()
+
+
+@posix
+def test_a_folder_that_cannot_be_written(server, impatient):
+    """Root may write anywhere, so the test is somebody else for a moment."""
+    models_dir = Path(tempfile.mkdtemp())
+    models_dir.chmod(0o555)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:
+            os.seteuid(65534)
+        with pytest.raises(
+            FileNotFoundError, match=r"124M is not in .*: .*Permission denied: .*; once that is put"
+        ):
+            find_model_dir("124M", models_dir, server.url)
+    finally:
+        if is_root:
+            os.seteuid(0)
+        models_dir.rmdir()  # it is empty
+    assert server.fetched == []
+
+
+# Who answers.
+
+
+def test_a_server_that_trickles_is_given_up_while_it_does(server, folder, fetch, monkeypatch):
+    """Each byte comes in time for requests, and the answer never ends: all of it together has a limit."""
+    monkeypatch.setattr(download, "ANSWER_TIMEOUT", 0.5)
+    server.faults[OPENAI_FILES[0]] = [Fault("trickle")]
+    with pytest.raises(OSError, match="does not answer"):
+        fetch()
+    assert not server.closing.is_set()
+    assert not folder.exists()
+
+
+def test_no_connection(dead_address, folder, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(OSError, match=r"the connection to 127\.0\.0\.1:.* failed"):
+        download_gpt2_files("124M", folder, dead_address)
+    assert not folder.exists()
+
+
+def test_a_model_that_the_hub_does_not_have(server, tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=r"answers 404 for http.*/OWNER/OTHER/resolve/main/config\.json"
+    ):
+        find_model_dir("hf:OWNER/OTHER", tmp_path, server.url)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_of_which_the_hub_has_only_a_pickle(server, tmp_path):
+    other = shutil.copytree(HUB_MODEL, tmp_path / "served")
+    for path in other.glob("model*"):
+        path.unlink()
+    (other / "pytorch_model.bin").write_bytes(b"")
+    server.folders["OWNER/OTHER"] = other
+    with pytest.raises(FileNotFoundError, match=r"has no model\.safetensors; other formats are not read"):
+        find_model_dir("hf:OWNER/OTHER", tmp_path / "models", server.url)
+
+
+def test_a_file_that_does_not_match_the_hub_s_sha256(server, tmp_path, impatient):
+    """The hub says it in the redirection. There is no other checksum in these files."""
+    other = shutil.copytree(HUB_MODEL.with_name("float32"), tmp_path / "served")
+    server.folders["OWNER/OTHER"] = other
+    server.faults["model.safetensors"] = [Fault("mixed")]
+    with pytest.raises(FileNotFoundError, match="what has come does not match the server's own sha256"):
+        find_model_dir("hf:OWNER/OTHER", tmp_path / "models", server.url)
+    folder = tmp_path / "models" / "hf--OWNER--OTHER"
+    assert not (folder / "model.safetensors").exists()
+    server.faults.clear()
+    assert find_model_dir("hf:OWNER/OTHER", tmp_path / "models", server.url) == folder
+    assert (folder / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
