@@ -38,7 +38,7 @@ def divide_lanes(words, state):
     states[0] = state
     for column in words.T:  # [n_lanes]
         states ^= column
-        states = low[states & 0xFFFF] ^ high[states >> 16]
+        states = low.take(states & 0xFFFF) ^ high.take(states >> 16)
     n_bytes = 4 * words.shape[1]
     while len(states) > 1:  # pairs of neighbours become one, twice as long: [n] -> [n / 2]
         states = apply(append_zeros_matrix(n_bytes), states[::2]) ^ states[1::2]

@@ -94,7 +94,8 @@ def first_to_have(urls):
 def describe(error, url):
     """What went wrong with a request for `url`, in words."""
     host = urlsplit(url).netloc
-    if isinstance(error, (requests.HTTPError, Interrupted)):
+    is_clear = isinstance(error, (requests.HTTPError, Interrupted))
+    if is_clear or (isinstance(error, OSError) and not isinstance(error, requests.RequestException)):
         return str(error)
     if isinstance(error, requests.Timeout):
         return f"{host} does not answer"

@@ -188,7 +188,7 @@ def get_encoder(model_name, models_dir):
     """
     folder = Path(models_dir) / model_name
     for vocabulary, merges in TOKENIZER_FILES:
-        if (folder / vocabulary).is_file():
+        if (folder / vocabulary).is_file() or (folder / merges).is_file():
             added = folder / "added_tokens.json"
             return make_encoder(folder / vocabulary, folder / merges, added if added.is_file() else None)
     path = folder / "tokenizer.json"

@@ -173,8 +173,8 @@ def download_file(session, url, path, promise, known, bar):
         facts = promise | facts
     n_good = 0
     try:
-        for name in facts.keys() & {"md5", "sha256"}:
-            if hash_file(part, name) != facts[name]:
+        for name in ("md5", "sha256"):
+            if name in facts and hash_file(part, name) != facts[name]:
                 raise CheckpointError(f"{url}: what has come does not match the server's own {name}")
         check_file(path.name, part)
         if known:

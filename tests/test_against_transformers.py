@@ -4,6 +4,7 @@ pip install -r tests/requirements-reference.txt && pytest tests/test_against_tra
 """
 
 import itertools
+import shutil
 
 import numpy as np
 import pytest
@@ -19,7 +20,10 @@ pytest.importorskip("transformers", reason=WHY)
 
 import torch  # noqa: E402
 from reference import reference_logits, reference_model  # noqa: E402
+from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer  # noqa: E402
 from transformers.generation import logits_process  # noqa: E402
+
+from utils import DEMO_DIR, load_encoder_hparams_and_params  # noqa: E402
 
 
 def check(model, ids, params, n_head):
@@ -138,3 +142,44 @@ def test_scores_are_minus_the_loss(demo, demo_reference):
     with torch.no_grad():
         loss = demo_reference(torch.tensor([ids]), labels=torch.tensor([ids])).loss.item()
     assert -gpt2.score(ids, params, hparams["n_head"]).mean() == pytest.approx(loss, abs=1e-4)
+
+
+# Hugging Face's folders, as transformers writes them now.
+
+CHANGES = {
+    "float32": ({}, torch.float32, {}),
+    "float16": ({}, torch.float16, {}),
+    "bfloat16": ({}, torch.bfloat16, {}),
+    "sharded": ({}, torch.float32, {"max_shard_size": "500KB"}),
+    "untied": ({"tie_word_embeddings": False}, torch.float32, {}),
+    "untied halves in shards": ({"tie_word_embeddings": False}, torch.float16, {"max_shard_size": "500KB"}),
+    "n_inner": ({"n_inner": 100}, torch.float32, {}),
+    "epsilon": ({"layer_norm_epsilon": 1e-2}, torch.float32, {}),
+    "scaled by layer": ({"scale_attn_by_inverse_layer_idx": True}, torch.float32, {}),
+    "without a head": ({}, torch.float32, {}),
+    "other name of gelu": ({"activation_function": "gelu_pytorch_tanh"}, torch.float32, {}),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_folder_that_transformers_saves(tmp_path, change):
+    """With the demo's tokenizer, as it saves that; without a head the names have no prefix."""
+    changes, dtype, how = CHANGES[change]
+    for old, new in (("encoder.json", "vocab.json"), ("vocab.bpe", "merges.txt")):
+        shutil.copy(DEMO_DIR / old, tmp_path / new)
+    tokenizer = GPT2Tokenizer.from_pretrained(tmp_path)
+    folder = tmp_path / "saved"
+    tokenizer.save_pretrained(folder)
+    sizes = {"vocab_size": 4096, "n_positions": 128, "n_embd": 96, "n_head": 4, "n_layer": 4}
+    config = GPT2Config(**sizes, **changes, eos_token_id=4095, bos_token_id=4095, initializer_range=0.1)
+    torch.manual_seed(0)
+    saved = GPT2LMHeadModel(config).to(dtype)
+    (saved.transformer if change == "without a head" else saved).save_pretrained(folder, **how)
+    model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+
+    encoder, hparams, params = load_encoder_hparams_and_params(str(folder))
+    ids = encoder.encode("Once upon a time there was a king who had a daughter, and")
+    assert ids == tokenizer("Once upon a time there was a king who had a daughter, and")["input_ids"]
+    check(model, ids, params, hparams["n_head"])
+    check(model, np.random.default_rng(0).integers(4096, size=(2, 128)), params, hparams["n_head"])
+    assert list(gpt2.generate(ids, params, hparams["n_head"], 30)) == their_greedy(model, ids, 30)

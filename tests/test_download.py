@@ -422,6 +422,7 @@ def test_a_file_that_does_not_match_the_hub_s_sha256(server, tmp_path, impatient
     """The hub says it in the redirection. There is no other checksum in these files."""
     other = shutil.copytree(HUB_MODEL.with_name("float32"), tmp_path / "served")
     server.folders["OWNER/OTHER"] = other
+    server.has_md5 = False
     server.faults["model.safetensors"] = [Fault("mixed")]
     with pytest.raises(FileNotFoundError, match="what has come does not match the server's own sha256"):
         find_model_dir("hf:OWNER/OTHER", tmp_path / "models", server.url)

@@ -245,7 +245,7 @@ def test_text_is_held_back_no_longer_than_it_must():
         ("encoder.json", b"\xff\xfe", "encoder.json: "),
         ("encoder.json", b"[" * 100_000, "encoder.json: "),
         ("encoder.json", b"[]", "encoder.json: it is not a JSON object"),
-        ("encoder.json", b'{"a": "b"}', "encoder.json: it is not a JSON object"),
+        ("encoder.json", b'{"a": "b"}', "encoder.json: it is not an object of tokens and their ids"),
         ("encoder.json", b'{"a": 1}', r"encoder\.json and vocab\.bpe do not fit: there is no id"),
         ("vocab.bpe", b"\xff\xfe", "vocab.bpe: "),
         ("vocab.bpe", b"#version: 0.2\na b c\n", "vocab.bpe: a line is not a pair"),

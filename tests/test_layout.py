@@ -64,6 +64,15 @@ def test_the_demo_leaves_no_file():
     assert not [name for name in files_in(DEMO_DIR) if "ordered" in name]
 
 
+def test_another_head_is_turned_and_numbers_stay(checkpoint):
+    params = random_params(**SHAPES, std=1)
+    params["lm_head"], params["ln_f"]["eps"] = params["wte"] + 1, 1e-3
+    put_in_fastest_order(params, checkpoint)
+    assert params["lm_head"].flags.f_contiguous
+    np.testing.assert_array_equal(params["lm_head"], random_params(**SHAPES, std=1)["wte"] + 1)
+    assert params["ln_f"]["eps"] == 1e-3
+
+
 def test_the_copy_is_made_once(checkpoint):
     check(0, checkpoint)
     assert files_in(checkpoint.parent) == [checkpoint.name, ORDERED]
