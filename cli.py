@@ -8,7 +8,7 @@ import re
 import sys
 import warnings
 
-from checkpoint import CheckpointError
+from files import CheckpointError
 
 
 def run(main):

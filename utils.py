@@ -142,7 +142,7 @@ def main(model_size: str, models_dir: str = None, mirror: str = None, verify: bo
             print(f"{file}: {finding}")
     else:
         load_encoder_hparams_and_params(str(folder))
-    print(f"{model_size} is in {folder}")
+        print(f"{model_size} is in {folder}")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_the_conversation_is_what_each_prompt_gives(run):
 
 
 def test_there_are_as_many_of_them_as_there_should_be():
-    assert len(outputs_of("sh")) == 7
+    assert len(outputs_of("sh")) == 8
     assert len(outputs_of("python")) == 3
     assert sum(line != "" for line in outputs_of("python")[0][0].splitlines()) == 5
 
