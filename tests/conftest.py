@@ -82,7 +82,7 @@ def server(monkeypatch):
     """A mirror: 124M and 355M are the demo model, hf:OWNER/NAME is a model that transformers wrote."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with ModelServer({"124M": DEMO_DIR, "355M": DEMO_DIR, "OWNER/NAME": HUB_MODEL}) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.closing.set()
         server.shutdown()
@@ -92,7 +92,7 @@ def server(monkeypatch):
 def impatient(monkeypatch):
     """As little waiting as can be, for what fails again and again."""
     monkeypatch.setattr(download, "RETRIES", download.RETRIES.new(total=2, backoff_factor=0))
-    monkeypatch.setattr(download, "READ_TIMEOUT", 1)
+    monkeypatch.setattr(download, "READ_TIMEOUT", 0.7)
     monkeypatch.setattr(download, "MAX_WAIT", 0.1)
 
 

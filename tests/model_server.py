@@ -70,6 +70,7 @@ class ModelServer(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True  # else a short body waits for 40 ms
 
     def do_HEAD(self):
         self.respond()
