@@ -178,10 +178,17 @@ def read_shard_names(path):
 
 
 def read_safetensors_file(path):
+    entries, data = read_safetensors_header(path)
+    with faults_of(path):
+        return {name: read_tensor(data, entry) for name, entry in entries.items()}
+
+
+def read_safetensors_header(path):
+    """What a file has in it -> {name: entry}, the bytes that the entries' offsets are in."""
     data = memoryview(map_file(path))
     with faults_of(path):
         entries, start = parse_safetensors_header(data)
-        return {name: read_tensor(data[start:], entry) for name, entry in entries.items()}
+    return entries, data[start:]
 
 
 def map_file(path):

@@ -9,6 +9,7 @@ from checkpoint import (
     check_tf_tensors,
     read_index,
     read_safetensors,
+    read_safetensors_header,
     read_shard_names,
     read_tf_checkpoint,
 )
@@ -318,7 +319,7 @@ def check_file(file, path):
     elif file == SHARDS:
         read_shard_names(path)
     elif file.endswith(".safetensors"):
-        read_safetensors(path)
+        read_safetensors_header(path)
 
 
 def check_data(index_path, path):

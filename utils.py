@@ -84,7 +84,9 @@ def find_or_download(model, models_dir, mirror=None, offline=False):
     if not missing_files(model_dir):
         return model_dir
     if offline:
-        raise FileNotFoundError(f"{model} is not in {models_dir}; run again without --offline to download it")
+        raise FileNotFoundError(
+            f"{model} is not in {models_dir}; to download it, run again without --offline"
+        )
     from sources import download_gpt2_files  # here, where it slows no other start
 
     try:

@@ -79,7 +79,9 @@ def test_without_a_size_and_a_network_it_is_the_demo_with_a_notice(no_network, t
 def test_offline_nothing_is_asked_for(server, tmp_path, monkeypatch):
     monkeypatch.setenv("GPT2_MIRROR", server.url)
     for model in ("124M", "hf:OWNER/NAME"):
-        with pytest.raises(FileNotFoundError, match=f"{model} is not in .*; run again without --offline"):
+        with pytest.raises(
+            FileNotFoundError, match=f"{model} is not in .*; to download it, run again without --offline"
+        ):
             find_model_dir(model, tmp_path, offline=True)
     assert find_model_dir(None, tmp_path, offline=True) == DEMO_DIR
     assert server.requests == []
