@@ -154,7 +154,7 @@ def read_safetensors(path):
         return read_safetensors_file(path)
     shard_of = read_shard_names(path)
     tensors = {}
-    for shard in sorted(set(shard_of.values())):
+    for shard in list_shards(path):
         shard_tensors = read_safetensors_file(path.with_name(shard))
         for name, tensor in shard_tensors.items():
             if shard_of.get(name) != shard:
@@ -172,9 +172,14 @@ def read_shard_names(path):
     if not isinstance(shard_of, dict) or not shard_of:
         raise CheckpointError(f"{path}: there is no weight_map")
     for shard in shard_of.values():  # a name in the same folder, and nothing else
-        if not isinstance(shard, str) or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", shard, re.ASCII):
+        if type(shard) is not str or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", shard, re.ASCII):
             raise CheckpointError(f"{path}: {shard!r} is not the name of a safetensors file")
     return shard_of
+
+
+def list_shards(path):
+    """The files that an index names, each once."""
+    return sorted(set(read_shard_names(path).values()))
 
 
 def read_safetensors_file(path):
@@ -400,9 +405,8 @@ def block_records(block):
         n_value, position = read_varint(records, position)
         if n_shared > len(key):
             raise CheckpointError("a key shares more with the one before it than that one has")
-        if (
-            n_shared + n_own > MAX_KEY_SIZE
-        ):  # it could be shared, and so be stored once and read a thousand times
+        # A long one, stored once and shared by all keys, would grow a thousandfold.
+        if n_shared + n_own > MAX_KEY_SIZE:
             raise CheckpointError(f"a key has more than {MAX_KEY_SIZE} bytes")
         own, position = read_slice(records, position, n_own)
         value, position = read_slice(records, position, n_value)

@@ -30,7 +30,9 @@ ANSWER_TIMEOUT = 5  # for a server to answer at all
 READ_TIMEOUT = 20  # for the next bytes
 MAX_WAIT = 60  # however long a server asks us to wait
 
-CHUNK_SIZE = 2**16  # bytes; the last chunk is lost where a connection breaks
+IDENTITY = {"Accept-Encoding": "identity"}  # not compressed on the way: its bytes are the file's
+NO_HEAD = (405, 501)  # what servers answer that do not know HEAD
+CHUNK_SIZE = 2**14  # bytes; the last chunk is lost where a connection breaks
 
 
 class PatientRetry(Retry):
@@ -50,7 +52,7 @@ class Interrupted(requests.RequestException):
 def new_session():
     """A requests.Session that asks again after failures that may pass."""
     session = requests.Session()
-    session.headers["Accept-Encoding"] = "identity"  # not compressed on the way: its bytes are the file's
+    session.headers.update(IDENTITY)
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
     return session
@@ -70,7 +72,7 @@ def first_to_have(urls):
     def ask(url, answer):
         try:
             with requests.head(url, allow_redirects=True, timeout=2 * ANSWER_TIMEOUT) as response:
-                if response.status_code not in (405, 501):  # the server is there, it only does not know HEAD
+                if response.status_code not in NO_HEAD:
                     check_answer(response)
             answer.put(None)
         except Exception as error:
@@ -88,7 +90,7 @@ def first_to_have(urls):
         if error is None:
             return index
         reasons.append(describe(error, url))
-    raise OSError("; ".join(reasons))
+    raise OSError("; ".join(dict.fromkeys(reasons)))
 
 
 def describe(error, url):
@@ -104,20 +106,23 @@ def describe(error, url):
 
 def check_answer(response):
     """requests.HTTPError unless the answer brings the file, or a part of it."""
-    host = urlsplit(response.url).netloc
-    if response.status_code not in (200, 206):
-        raise requests.HTTPError(f"{host} answers {response.status_code} for {response.url}")
+    url, host = (response.history or [response])[0].url, urlsplit(response.url).netloc
+    status = response.status_code
+    if status not in (200, 206):
+        question = "; is there such a model, and is it public?" if status in (401, 403, 404) else ""
+        raise requests.HTTPError(f"{host} answers {status} for {url}{question}")
     if response.headers.get("Content-Type", "").startswith("text/html"):
         question = "does this network want you to log in, or to use a proxy?"
-        raise requests.HTTPError(f"{host} sends a web page in the place of {response.url}; {question}")
+        raise requests.HTTPError(f"{host} sends a web page in the place of {url}; {question}")
 
 
-def facts(response):
+def read_facts(response):
     """What an answer says of the whole file -> {"size", "md5", "sha256", "tag"}, of those what it says.
 
-    OpenAI's storage has an MD5; the hub of Hugging Face says things in its redirection, as X-Linked-....
+    OpenAI's storage has an MD5; the hub of Hugging Face says things in a redirection, as X-Linked-....
     """
-    linked, headers = (response.history or [response])[0].headers, response.headers
+    answers, headers = [*response.history, response], response.headers
+    linked = next((answer.headers for answer in answers if "X-Linked-ETag" in answer.headers), {})
     tag, size, md5 = linked.get("X-Linked-ETag"), linked.get("X-Linked-Size", ""), ""
     sha256 = (tag or "").strip('"')  # of large files; of small ones it is something else
     if headers.get("Content-Encoding", "identity") == "identity":  # else the rest is about other bytes
@@ -129,22 +134,23 @@ def facts(response):
             size = size or headers.get("Content-Range", "").split("/")[-1]
     return {
         **({"tag": tag} if tag else {}),
-        **({"size": int(size)} if re.fullmatch("[0-9]{1,18}", size) else {}),
+        **({"size": int(size)} if re.fullmatch("[1-9][0-9]{0,17}", size) else {}),
         **({"sha256": sha256} if re.fullmatch("[0-9a-f]{64}", sha256) else {}),
         **({"md5": base64.b64decode(md5).hex()} if re.fullmatch("[0-9A-Za-z+/]{22}==", md5) else {}),
     }
 
 
-def ask_for_facts(session, url):
-    """What the server says of a file without sending it: `facts`, or None if there is no such file."""
-    try:
-        response = session.head(url, allow_redirects=True, timeout=(ANSWER_TIMEOUT, READ_TIMEOUT))
-    except requests.RequestException:
-        return {}
-    if (response.history or [response])[0].status_code == 404:
-        return None
-    # Where a redirection leads HEAD may be forbidden; what is said on the way will do.
-    return facts(response) if response.ok or response.history else {}
+def ask_for_facts(url):
+    """What the server says of a file without sending it: `read_facts`, or None if it has no such file."""
+    options = {"headers": IDENTITY, "allow_redirects": True, "stream": True, "timeout": ANSWER_TIMEOUT}
+    for ask in (requests.head, requests.get):  # not every server knows HEAD
+        try:
+            with ask(url, **options) as response:
+                if response.status_code not in NO_HEAD:
+                    return None if response.status_code == 404 else read_facts(response)
+        except requests.RequestException:
+            break
+    return {}
 
 
 def fetch(session, url, path, bar):
@@ -155,7 +161,7 @@ def fetch(session, url, path, bar):
 
     Returns:
         part: the path of the part.
-        facts: what the server says of it, see `facts`.
+        facts: what the server says of it, see `read_facts`.
 
     Raises:
         requests.RequestException: the server has no such file, or the connection failed again and again.
@@ -188,7 +194,7 @@ def receive(session, url, path, bar, n_others):
             part.unlink()
             raise Interrupted(f"{url} has become shorter")
         check_answer(response)
-        remote = facts(response)
+        remote = read_facts(response)
         is_rest = response.headers.get("Content-Range", "").startswith(f"bytes {n_done}-")
         new_part = path.with_name(part_name(path.name, remote))
         if response.status_code == 206 and not (is_rest and part == new_part):
@@ -249,7 +255,7 @@ def hash_file(path, algorithm):
             total=size, desc="Verifying", unit="B", unit_scale=True, delay=1, leave=False, disable=None
         ) as bar,
     ):
-        while chunk := file.read(CHUNK_SIZE):
+        while chunk := file.read(2**20):
             digest.update(chunk)
             bar.update(len(chunk))
     return digest.hexdigest()

@@ -23,7 +23,24 @@ from files import CheckpointError, faults_of, read_json, read_text
 PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 END_OF_TEXT = "<|endoftext|>"  # the token between two texts in GPT-2's training
 CACHE_SIZE = 2**16  # pre-tokens whose ids are remembered
-TOKENIZER_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"))
+
+# The files that a tokenizer is in: OpenAI's names, then Hugging Face's.
+TOKENIZER_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"), ("tokenizer.json",))
+
+# What in a tokenizer.json has a say in what the tokens are -> the values with which it is what Encoder does.
+SUPPORTED = {
+    "normalizer": {"type": (None,)},
+    "pre_tokenizer": {"type": ("ByteLevel",), "use_regex": (True, None), "add_prefix_space": (False, None)},
+    "model": {
+        "type": ("BPE", None),
+        "dropout": (None, 0.0),
+        "continuing_subword_prefix": ("", None),
+        "end_of_word_suffix": ("", None),
+        "byte_fallback": (False, None),
+        "ignore_merges": (False, None),
+    },
+    "post_processor": {"special_tokens": ({}, None)},
+}
 
 
 class Encoder:
@@ -176,6 +193,17 @@ def bytes_to_unicode():
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
 
 
+def tokenizer_files(has):
+    """The files that a tokenizer is in, of all that there are.
+
+    Args:
+        has: a function that says whether there is a file of a name.
+    """
+    complete = [files for files in TOKENIZER_FILES if all(map(has, files))]
+    begun = [files for files in TOKENIZER_FILES if any(map(has, files))]
+    return [*complete, *begun, TOKENIZER_FILES[1]][0]
+
+
 def get_encoder(model_name, models_dir):
     """The Encoder of the model in the folder models_dir/model_name.
 
@@ -187,13 +215,12 @@ def get_encoder(model_name, models_dir):
         CheckpointError: they are not a tokenizer's; the message names the file.
     """
     folder = Path(models_dir) / model_name
-    for vocabulary, merges in TOKENIZER_FILES:
-        if (folder / vocabulary).is_file() or (folder / merges).is_file():
-            added = folder / "added_tokens.json"
-            return make_encoder(folder / vocabulary, folder / merges, added if added.is_file() else None)
-    path = folder / "tokenizer.json"
-    with faults_of(path):
-        return Encoder(*parse_tokenizer(read_json(path)))
+    paths = [folder / file for file in tokenizer_files(lambda file: (folder / file).is_file())]
+    if len(paths) == 2:
+        added = folder / "added_tokens.json"
+        return make_encoder(*paths, added if added.is_file() else None)
+    with faults_of(paths[0]):
+        return Encoder(*parse_tokenizer(read_json(paths[0])))
 
 
 def make_encoder(vocabulary_path, merges_path, added_path=None):
@@ -231,14 +258,13 @@ def parse_tokenizer(tokenizer):
 
     CheckpointError if it says of itself that it cuts or changes texts in another way than GPT-2's.
     """
-    model, cut = tokenizer.get("model"), tokenizer.get("pre_tokenizer")
-    if type(model) is not dict or model.get("type", "BPE") != "BPE":
-        raise CheckpointError("its model is not BPE")
-    if type(cut) is not dict or cut.get("type") != "ByteLevel" or not cut.get("use_regex", True):
-        raise CheckpointError("its pre_tokenizer is not GPT-2's, ByteLevel")
-    if cut.get("add_prefix_space") or tokenizer.get("normalizer") or model.get("ignore_merges"):
-        raise CheckpointError("it changes the text first (add_prefix_space, normalizer, ignore_merges)")
-    vocabulary, merges, added = model.get("vocab"), model.get("merges"), tokenizer.get("added_tokens") or []
+    for part, settings in SUPPORTED.items():
+        values = tokenizer.get(part) or {}
+        for name, supported in settings.items():
+            if not isinstance(values, dict) or values.get(name) not in supported:
+                raise CheckpointError(f"its {part} is not GPT-2's: only {name} {supported[0]!r} is supported")
+    model, added = tokenizer.get("model") or {}, tokenizer.get("added_tokens") or []
+    vocabulary, merges = model.get("vocab"), model.get("merges")
     check_vocabulary(vocabulary)
     try:
         merges = [tuple(pair.split(" ") if type(pair) is str else pair) for pair in merges]

@@ -3,9 +3,8 @@
 import contextlib
 import json
 
-MAX_SIZE = (
-    2**24
-)  # bytes; the largest that is read whole, a tokenizer.json of 50,257 tokens, has a quarter of it
+# Bytes. The largest file that is read whole, a tokenizer.json of 50,257 tokens, has a quarter of it.
+MAX_SIZE = 2**24
 
 
 class CheckpointError(ValueError):

@@ -7,13 +7,21 @@ import numpy as np
 from checkpoint import (
     CheckpointError,
     check_tf_tensors,
+    list_shards,
     read_index,
     read_safetensors,
     read_safetensors_header,
     read_shard_names,
     read_tf_checkpoint,
 )
-from encoder import END_OF_TEXT, get_encoder, make_encoder, parse_tokenizer, read_vocabulary
+from encoder import (
+    END_OF_TEXT,
+    get_encoder,
+    make_encoder,
+    parse_tokenizer,
+    read_vocabulary,
+    tokenizer_files,
+)
 from files import faults_of, read_json
 
 OPENAI_FILES = (
@@ -23,6 +31,7 @@ OPENAI_FILES = (
     "model.ckpt.index",
     "model.ckpt.data-00000-of-00001",
 )
+DATA_FILE = OPENAI_FILES[-1]
 SHARDS = "model.safetensors.index.json"  # where Hugging Face's weights are in several files, it names them
 SIZES = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")
 
@@ -56,7 +65,9 @@ def missing_files(folder):
 
 def files_of(folder):
     """The files of the model in a folder that lacks none."""
-    return hub_files(folder) if missing_openai_files(folder) else OPENAI_FILES
+    if not missing_openai_files(folder):
+        return OPENAI_FILES
+    return hub_files(lambda file: (folder / file).is_file(), lambda: list_shards(folder / SHARDS))
 
 
 def missing_openai_files(folder):
@@ -64,30 +75,24 @@ def missing_openai_files(folder):
 
 
 def missing_hub_files(folder):
-    return [file for file in hub_files(folder) if not (folder / file).is_file()]
-
-
-def hub_files(folder):
-    """The files that a model in Hugging Face's layout has; which ones, depends on those that are there.
-
-    CheckpointError if the list of the files with its weights is damaged.
-    """
-
     def has(file):
         return (folder / file).is_file()
 
-    has_tokenizer = has("tokenizer.json") and not has("vocab.json")
-    tokenizer = ["tokenizer.json"] if has_tokenizer else ["vocab.json", "merges.txt"]
-    added = ["added_tokens.json"] if has("added_tokens.json") else []
-    if not has(SHARDS) or has("model.safetensors"):
-        return ["config.json", *tokenizer, *added, "model.safetensors"]
-    return [
-        "config.json",
-        *tokenizer,
-        *added,
-        SHARDS,
-        *sorted(set(read_shard_names(folder / SHARDS).values())),
-    ]
+    return [file for file in hub_files(has, lambda: list_shards(folder / SHARDS)) if not has(file)]
+
+
+def hub_files(has, list_shards):
+    """The files that a model in Hugging Face's layout has; which ones, depends on those that are there.
+
+    Args:
+        has: a function that says whether there is a file of a name.
+        list_shards: a function that returns the files with the weights, called where they are several.
+    """
+    files = ["config.json", *tokenizer_files(has)]
+    files += [file for file in ("added_tokens.json",) if has(file)]
+    if has("model.safetensors") or not has(SHARDS):
+        return [*files, "model.safetensors"]
+    return [*files, SHARDS, *list_shards()]
 
 
 # Loading.
@@ -98,14 +103,16 @@ def load_folder(folder):
 
     Returns:
         encoder, hparams, params: see `utils.load_encoder_hparams_and_params`.
-        path: the file with the weights.
+        paths: the files with the weights.
 
     Raises:
         CheckpointError: a file is damaged, or they do not belong together.
         FileNotFoundError: a file has gone.
     """
-    if missing_openai_files(folder):
-        return load_hub_folder(folder)
+    return load_hub_folder(folder) if missing_openai_files(folder) else load_openai_folder(folder)
+
+
+def load_openai_folder(folder):
     hparams = load_hparams(folder / "hparams.json")
     encoder = get_encoder(folder.name, folder.parent)
     n_vocab = hparams["n_vocab"]
@@ -118,21 +125,25 @@ def load_folder(folder):
             f"{folder}: encoder.json is not the 256 bytes, the merges of vocab.bpe, and {END_OF_TEXT}"
         )
     params = load_gpt2_params_from_tf_ckpt(folder / "model.ckpt", hparams)
-    return encoder, hparams, params, folder / OPENAI_FILES[-1]
+    return encoder, hparams, params, [folder / DATA_FILE]
 
 
 def load_hub_folder(folder):
-    """Load a model in Hugging Face's layout. See `load_folder`."""
     config = load_config(folder / "config.json")
-    hparams = {name: config[name] for name in SIZES}
     path = folder / "model.safetensors"
+    paths = [path]
     if not path.is_file():
         path = folder / SHARDS
+        paths = [path, *(folder / shard for shard in list_shards(path))]
     params = load_gpt2_params_from_safetensors(path, config)
     encoder = get_encoder(folder.name, folder.parent)
-    n_vocab, eos = hparams["n_vocab"], config.get("eos_token_id")
-    if len(encoder.decoder) < len(encoder.encoder) or max(encoder.decoder) >= n_vocab:
-        raise CheckpointError(f"{folder}: the tokenizer's ids are not different ones from 0 to {n_vocab - 1}")
+    n_vocab, eos = config["n_vocab"], config.get("eos_token_id")
+    if len(encoder.decoder) < len(encoder.encoder):
+        raise CheckpointError(f"{folder}: two of the tokenizer's tokens have the same id")
+    if max(encoder.decoder) >= n_vocab:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has id {max(encoder.decoder)}, vocab_size is {n_vocab}"
+        )
     # Embeddings may have more rows than there are tokens, to make their number a round one.
     encoder.decoder = dict.fromkeys(range(n_vocab), "") | encoder.decoder
     if type(eos) is int and 0 <= eos < n_vocab:
@@ -141,7 +152,7 @@ def load_hub_folder(folder):
         raise CheckpointError(
             f"{folder}: config.json has no eos_token_id, and the tokenizer no {END_OF_TEXT}"
         )
-    return encoder, hparams, params, path
+    return encoder, {name: config[name] for name in SIZES}, params, paths
 
 
 def load_hparams(path):
@@ -170,11 +181,11 @@ def load_config(path):
     return config
 
 
-def check_sizes(hparams, names_there):
-    """CheckpointError unless SIZES are numbers that go together. `names_there`: how the file calls some."""
+def check_sizes(hparams, names_in_file):
+    """CheckpointError unless SIZES are numbers that go together. `names_in_file`: how the file calls some."""
     for name in SIZES:
         if type(hparams.get(name)) is not int or hparams[name] < 1:
-            raise CheckpointError(f"{names_there.get(name, name)} is not a whole number from 1 up")
+            raise CheckpointError(f"{names_in_file.get(name, name)} is not a whole number from 1 up")
     if hparams["n_embd"] % hparams["n_head"]:
         raise CheckpointError("n_embd is not a multiple of n_head")
 
@@ -195,7 +206,7 @@ def load_gpt2_params_from_tf_ckpt(tf_ckpt_path, hparams):
         if name.endswith("/w") and value.ndim == 3 and len(value) == 1:
             model[name] = value[0]  # a convolution of width 1: [1, n_in, n_out] -> [n_in, n_out]
     with faults_of(tf_ckpt_path):
-        return nest(model, hparams, "model/{}".format)
+        return build_params(model, hparams, "model/{}".format)
 
 
 def load_gpt2_params_from_safetensors(path, config):
@@ -220,7 +231,7 @@ def load_gpt2_params_from_safetensors(path, config):
 
     lm_head = tensors.pop("lm_head.weight", None)
     with faults_of(path):
-        params = nest(tensors, config, hub_name)
+        params = build_params(tensors, config, hub_name)
         wte = params["wte"]
         if lm_head is None and not config.get("tie_word_embeddings", True):
             raise CheckpointError("there is no lm_head.weight, though config.json says that it is not wte")
@@ -231,7 +242,7 @@ def load_gpt2_params_from_safetensors(path, config):
     return params
 
 
-def nest(variables, hparams, stored_name):
+def build_params(variables, hparams, stored_name):
     """Named arrays to the nested dicts that `gpt2` takes.
 
     Args:
@@ -314,7 +325,7 @@ def check_file(file, path):
             parse_tokenizer(read_json(path))
     elif file == "model.ckpt.index":
         read_index(path)
-    elif file == OPENAI_FILES[-1]:
+    elif file == DATA_FILE:
         check_data(path.with_name("model.ckpt.index"), path)
     elif file == SHARDS:
         read_shard_names(path)

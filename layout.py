@@ -15,22 +15,22 @@ from warnings import warn
 
 import numpy as np
 
-from checkpoint import map_file
+from checkpoint import CheckpointError, map_file
 
 MIN_SIZE = 2**26  # bytes; turning less around takes less than 0.1 s, and is done anew each time
 
 
-def put_in_fastest_order(params, checkpoint_path):
+def put_in_fastest_order(params, weight_paths):
     """Replace the weights that `params` has by the same ones in the order in which they are read fastest.
 
     Args:
         params: as `gpt2` takes them; float32.
-        checkpoint_path: the file with the data they are from. The one in order, as large, is beside it.
+        weight_paths: the files they are from. The one in order is beside the first of them.
     """
     places = list(find_arrays(params))
     arrays = [tree[name].T if is_turned else tree[name] for tree, name, is_turned in places]
     if sum(array.nbytes for array in arrays) >= MIN_SIZE:
-        arrays = from_disk(arrays, Path(checkpoint_path))
+        arrays = from_disk(arrays, weight_paths)
     for (tree, name, is_turned), array in zip(places, arrays, strict=True):
         ordered = np.ascontiguousarray(array)  # a copy of those that are not in order yet
         ordered.flags.writeable = False
@@ -46,19 +46,18 @@ def find_arrays(tree):
             yield from find_arrays(value)
 
 
-def from_disk(arrays, checkpoint_path):
+def from_disk(arrays, weight_paths):
     """The same arrays, each in C order, from the file that has them one after the other.
 
-    The file is made where it is missing, or not of the checkpoint's age; where it cannot be, `arrays` are
+    The file is made where it is missing, or not of the weights' age; where it cannot be, `arrays` are
     returned as they are.
     """
-    path = checkpoint_path.with_name(f"{checkpoint_path.name}.ordered")
-    checkpoint = checkpoint_path.stat()
+    path, mtime_ns = ordered_copy(weight_paths)
     try:
-        ordered = read_in_order(path, arrays, checkpoint.st_mtime_ns)
+        ordered = read_in_order(path, arrays, mtime_ns)
         if ordered is None:
-            write_in_order(arrays, path, (checkpoint.st_atime_ns, checkpoint.st_mtime_ns))
-            ordered = read_in_order(path, arrays, checkpoint.st_mtime_ns)
+            write_in_order(arrays, path, mtime_ns)
+            ordered = read_in_order(path, arrays, mtime_ns)
         if ordered is None:
             raise OSError("its time cannot be set")
         return ordered
@@ -67,10 +66,26 @@ def from_disk(arrays, checkpoint_path):
         return arrays
 
 
-def read_in_order(path, arrays, mtime_ns):
-    """Map the file -> arrays of those shapes; None if it is missing, or from another checkpoint.
+def check_ordered_copy(params, weight_paths):
+    """CheckpointError if there is a file in order that would be used for these params but is not the same."""
+    arrays = [tree[name].T if is_turned else tree[name] for tree, name, is_turned in find_arrays(params)]
+    path, mtime_ns = ordered_copy(weight_paths)
+    for array, ordered in zip(arrays, read_in_order(path, arrays, mtime_ns) or arrays, strict=True):
+        if not np.array_equal(array, ordered):
+            raise CheckpointError(f"{path}: it is not what the weights are; delete it, it will be made anew")
 
-    That is known by its time, and by the arrays with one axis, which are small enough to look at.
+
+def ordered_copy(weight_paths):
+    """The path of the file in order, and the time it must have: that of the newest of the weights."""
+    path = weight_paths[0]
+    return path.with_name(f"{path.name}.ordered"), max(path.stat().st_mtime_ns for path in weight_paths)
+
+
+def read_in_order(path, arrays, mtime_ns):
+    """Map the file -> arrays of those shapes; None if it is missing, or from other weights.
+
+    That is known by its time, and by the arrays with one axis and the first rows of the others, which are
+    small enough to look at.
     """
     size = sum(array.nbytes for array in arrays)
     if not path.exists() or (path.stat().st_size, path.stat().st_mtime_ns) != (size, mtime_ns):
@@ -78,11 +93,13 @@ def read_in_order(path, arrays, mtime_ns):
     ends = np.cumsum([array.size for array in arrays])
     pieces = np.split(np.frombuffer(map_file(path), np.float32), ends[:-1])
     ordered = [piece.reshape(array.shape) for piece, array in zip(pieces, arrays, strict=True)]
-    is_same = all(np.array_equal(old, new) for old, new in zip(arrays, ordered, strict=True) if old.ndim == 1)
-    return ordered if is_same else None
+    for old, new in zip(arrays, ordered, strict=True):
+        if not np.array_equal(*((old, new) if old.ndim == 1 else (old[0], new[0]))):
+            return None
+    return ordered
 
 
-def write_in_order(arrays, path, times):
+def write_in_order(arrays, path, mtime_ns):
     """Write the arrays to a file of this age, under a name of its own until it is complete."""
     from tqdm import tqdm  # here, where it slows no other start
 
@@ -96,7 +113,7 @@ def write_in_order(arrays, path, times):
             file.flush()
             os.fsync(file.fileno())
             file.close()
-            os.utime(part, ns=times)
+            os.utime(part, ns=(mtime_ns, mtime_ns))
             part.replace(path)
         finally:
             file.close()

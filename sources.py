@@ -1,6 +1,7 @@
 """Where a model can be had: OpenAI's server, Hugging Face's hub, or a mirror; and what its files must be."""
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -9,7 +10,7 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-from checkpoint import CheckpointError, read_shard_names
+from checkpoint import CheckpointError, list_shards
 from download import (
     ask_for_facts,
     describe,
@@ -21,7 +22,7 @@ from download import (
     new_session,
     size_of,
 )
-from formats import OPENAI_FILES, SHARDS, DamagedTensor, check_file, missing_files
+from formats import DATA_FILE, OPENAI_FILES, SHARDS, check_file, hub_files, missing_files
 
 OPENAI_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 HUB_URL = "https://huggingface.co"
@@ -31,7 +32,6 @@ HUB_NAMES = {
     "774M": "openai-community/gpt2-large",
     "1558M": "openai-community/gpt2-xl",
 }
-DATA_FILE = OPENAI_FILES[-1]
 
 # What is known of the files: bytes, sha256, and what to doubt where a file does not agree. The tokenizer's
 # files are the same for all sizes.
@@ -116,8 +116,8 @@ def download_gpt2_files(model_size, model_dir, mirror=None):
         try:
             model_dir.mkdir(exist_ok=True)
             if missing_files(model_dir):  # none, if another process was faster
-                files = find_hub_files(session, base, model_dir) if is_hub else OPENAI_FILES
-                download_files(session, base, files, model_dir, known)
+                promises = ask_for_model(session, base, is_hub, model_dir)
+                download_files(session, base, promises, model_dir, known)
         except CheckpointError as fault:
             raise OSError(str(fault)) from None
         except (requests.RequestException, ValueError) as error:  # ValueError: an address that makes no sense
@@ -127,27 +127,31 @@ def download_gpt2_files(model_size, model_dir, mirror=None):
                 model_dir.rmdir()
 
 
-def find_hub_files(session, base, folder):
-    """The files that are needed of a model on the hub, of those it has there."""
+def ask_for_model(session, base, is_hub, folder):
+    """What the server says of each file of a model -> {file: see `read_facts`}."""
+    ask = functools.cache(lambda file: ask_for_facts(f"{base}/{file}"))
 
     def has(file):
-        return ask_for_facts(session, f"{base}/{file}") is not None
+        return ask(file) is not None
 
-    files = ["config.json"]
-    files += ["vocab.json", "merges.txt"] if has("vocab.json") else ["tokenizer.json"]
-    files += ["added_tokens.json"] if has("added_tokens.json") else []
-    if has("model.safetensors"):
-        return [*files, "model.safetensors"]
-    if not has(SHARDS):
+    def download_list_of_shards():
+        download_files(session, base, {SHARDS: ask(SHARDS)}, folder, {})
+        return list_shards(folder / SHARDS)
+
+    files = hub_files(has, download_list_of_shards) if is_hub else OPENAI_FILES
+    if "model.safetensors" in files and not has("model.safetensors"):
         raise OSError(f"{base} has no model.safetensors; other formats are not read")
-    download_files(session, base, [SHARDS], folder, {})
-    return [*files, *sorted(set(read_shard_names(folder / SHARDS).values()))]
+    return {file: ask(file) or {} for file in files}
 
 
-def download_files(session, base, files, folder, known):
-    """Download those of the files that the folder does not have. `known`: see PUBLISHED."""
-    missing = [file for file in files if not (folder / file).is_file()]
-    promises = {file: ask_for_facts(session, f"{base}/{file}") or {} for file in missing}
+def download_files(session, base, promises, folder, known):
+    """Download those files that the folder does not have.
+
+    Args:
+        promises: {file: what the server said of it beforehand, see `read_facts`}.
+        known: what has been published of some, see PUBLISHED.
+    """
+    missing = [file for file in promises if not (folder / file).is_file()]
     sizes = [promises[file].get("size") for file in missing]
     total = sum(sizes) if all(sizes) else None
     to_come = (total or 0) - sum(size_of(find_part(folder / file)) for file in missing)
@@ -160,34 +164,33 @@ def download_files(session, base, files, folder, known):
 
 
 def download_file(session, url, path, promise, known, bar):
-    """Download a file, check it, and only then give it its name.
-
-    Args:
-        promise: what the server said of it beforehand, see `download.facts`.
-        known: what has been published of it, see PUBLISHED; or None.
-    """
+    """Download a file, check it, and only then give it its name. See `download_files`."""
     if known and promise.get("size", known[0]) != known[0]:
         raise OSError(disagreement(url, "bytes", promise["size"], known[0], known[2]))
     part, facts = fetch(session, url, path, bar)
     if facts.get("tag") == promise.get("tag"):
         facts = promise | facts
-    n_good = 0
     try:
-        for name in ("md5", "sha256"):
-            if name in facts and hash_file(part, name) != facts[name]:
-                raise CheckpointError(f"{url}: what has come does not match the server's own {name}")
-        check_file(path.name, part)
-        if known:
-            check_published(url, part, known)
+        check_download(url, path.name, part, facts, known)
+    except CheckpointError as error:
+        fault, n_good = str(error).replace(str(part), url), getattr(error, "offset", 0)
+    else:
         part.replace(path)
         return
-    except DamagedTensor as damage:
-        n_good, fault = damage.offset, str(damage)
-    except CheckpointError as error:
-        fault = str(error)
     os.truncate(part, n_good)
-    fault = fault.replace(str(part), url)
     raise OSError(f"{fault}; it is not kept. If that comes again, delete the folder {path.parent}")
+
+
+def check_download(url, file, part, facts, known):
+    """CheckpointError unless the part is as it should be: in itself, for the server, and as published."""
+    check_file(file, part)
+    if part.stat().st_size != facts.get("size", part.stat().st_size):
+        raise CheckpointError(f"{url}: {part.stat().st_size} bytes have come, not {facts['size']}")
+    for algorithm in ("md5", "sha256"):
+        if algorithm in facts and hash_file(part, algorithm) != facts[algorithm]:
+            raise CheckpointError(f"{url}: what has come does not match the server's own {algorithm}")
+    if known:
+        check_published(url, part, known)
 
 
 def check_published(what, path, known):
@@ -200,4 +203,6 @@ def check_published(what, path, known):
 
 
 def disagreement(what, unit, found, published, doubt):
-    return f"{what}: {unit} {found}, but {published} as published; {doubt} (--mirror takes any files)"
+    """What to say of a file that is not the published one."""
+    advice = "with --mirror files are taken as they are"
+    return f"{what}: {unit} {found}, but {published} as published; {doubt}; {advice}"

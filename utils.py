@@ -1,4 +1,4 @@
-"""Finding a model, downloading it if need be, and loading it; `python utils.py SIZE` does it in advance."""
+"""Finding a model, downloading it if need be, and loading it; `python utils.py MODEL` does it in advance."""
 
 import os
 import re
@@ -9,7 +9,7 @@ import numpy as np
 
 from checkpoint import CheckpointError
 from formats import check_file, files_of, load_folder, missing_files
-from layout import find_arrays, put_in_fastest_order
+from layout import check_ordered_copy, find_arrays, put_in_fastest_order
 
 MODEL_SIZES = ("124M", "355M", "774M", "1558M")
 HUB_MODEL = r"hf:([\w-][\w.-]*/)?[\w-][\w.-]*"  # neither the owner nor the name reaches out of a folder
@@ -23,7 +23,7 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None, mirror=Non
     Args:
         model_size: "124M", "355M", "774M", "1558M"; "demo"; "hf:" and the name of a GPT-2 on the Hugging Face
             hub, as in "hf:distilbert/distilgpt2"; or the path of a folder with a model, in OpenAI's layout or
-            in Hugging Face's (config.json, model.safetensors, vocab.json, merges.txt).
+            in Hugging Face's (config.json, model.safetensors, tokenizer.json or vocab.json and merges.txt).
             None means 124M where it is present or can be downloaded; else the demo, with a notice on stderr.
         models_dir: the folder for downloaded models; None means "models" beside this file.
         mirror: the address of a server to download from, with the file names of OpenAI's or of the hub; None
@@ -43,8 +43,8 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None, mirror=Non
         CheckpointError: one of its files is damaged, or they do not belong together, or are no GPT-2.
     """
     folder = find_model_dir(model_size, models_dir, mirror, offline)
-    encoder, hparams, params, weights_path = load_folder(folder)
-    put_in_fastest_order(params, weights_path)
+    encoder, hparams, params, weight_paths = load_folder(folder)
+    put_in_fastest_order(params, weight_paths)
     return encoder, hparams, params
 
 
@@ -72,7 +72,10 @@ def find_model_dir(model_size=None, models_dir=None, mirror=None, offline=False)
         )
     missing = ", ".join(missing_files(folder))
     if (folder / "pytorch_model.bin").is_file() and "model.safetensors" in missing:
-        missing += " (pytorch_model.bin is a pickle, which could run anything and is never loaded)"
+        missing += (
+            "; pytorch_model.bin is a pickle, which could run anything and is never loaded, "
+            "but transformers' save_pretrained makes a model.safetensors of it"
+        )
     if missing:
         raise FileNotFoundError(f"the folder {folder} is not a whole model: it lacks {missing}")
     return folder
@@ -84,9 +87,7 @@ def find_or_download(model, models_dir, mirror=None, offline=False):
     if not missing_files(model_dir):
         return model_dir
     if offline:
-        raise FileNotFoundError(
-            f"{model} is not in {models_dir}; to download it, run again without --offline"
-        )
+        raise FileNotFoundError(f"{model} is not in {models_dir}; `python utils.py {model}` downloads it")
     from sources import download_gpt2_files  # here, where it slows no other start
 
     try:
@@ -117,11 +118,13 @@ def verify_files(folder, known):
         check_file(file, folder / file)
         if file in known:
             check_published(folder / file, folder / file, known[file])
-        yield file, "as published" if file in known else "in order"
-    _, _, params, weights_path = load_folder(folder)
+        has_hash = file in known and known[file][1] is not None
+        yield file, "as published" if has_hash else "in order"
+    _, _, params, weight_paths = load_folder(folder)
     for tree, name, _ in find_arrays(params):
         if not np.isfinite(tree[name]).all():
-            raise CheckpointError(f"{weights_path}: there are values of {name} that are no finite numbers")
+            raise CheckpointError(f"{weight_paths[0]}: there are values of {name} that are no finite numbers")
+    check_ordered_copy(params, weight_paths)
 
 
 def main(model_size: str, models_dir: str = None, mirror: str = None, verify: bool = False):
@@ -143,7 +146,7 @@ def main(model_size: str, models_dir: str = None, mirror: str = None, verify: bo
         for file, finding in verify_files(folder, {} if mirror else PUBLISHED.get(model_size, {})):
             print(f"{file}: {finding}")
     else:
-        load_encoder_hparams_and_params(str(folder))
+        load_encoder_hparams_and_params(str(folder.absolute()))
         print(f"{model_size} is in {folder}")
 
 

@@ -46,6 +46,7 @@ class ModelServer(ThreadingHTTPServer):
         self.requests = []  # (method, file, first byte asked for)
         self.n_sent = 0  # bytes of bodies
         self.on_bytes = None  # a function, called with n_sent
+        self.renamed = {}  # name of a model -> its new name, to which it redirects
         self.has_mark = True  # whether answers have an ETag
         self.mark = ""  # what ETags begin with
         self.has_md5 = True
@@ -84,6 +85,11 @@ class Handler(BaseHTTPRequestHandler):
     def respond(self):
         address = unquote(self.path).strip("/")
         name = address.split("/")[-1]
+        owner = address.split("/resolve/")[0]
+        if owner in self.server.renamed:
+            new = address.replace(owner, self.server.renamed[owner], 1)
+            self.send_whole(307, b"", Location=f"/{new}")
+            return
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
         self.server.requests.append((self.command, name, start))
         file, is_linked = self.server.find(address)
@@ -103,7 +109,11 @@ class Handler(BaseHTTPRequestHandler):
     def next_fault(self, file):
         """The fault that this request has, or None. The next request may have the next one."""
         for fault in self.server.faults.get(file, []):
-            concerns = self.command == "GET" or fault.kind in ("trickle", "no head", "page", "huge")
+            of_all = ("trickle", "no head", "page", "huge")
+            of_head = ("wrong md5 of another version",)
+            concerns = (self.command == "GET" and fault.kind not in of_head) or (
+                fault.kind in of_all or (self.command == "HEAD" and fault.kind in of_head)
+            )
             if concerns and fault.times > 0:
                 fault.times -= 1
                 return fault
@@ -150,8 +160,11 @@ class Handler(BaseHTTPRequestHandler):
         status, body = 200, memoryview(content)
         if kind == "changing":  # between HEAD and GET, and between GET and GET
             headers["ETag"] = f'"{fault.times}"'
+        if kind == "wrong md5 of another version":
+            headers["ETag"] = '"another"'
         if kind == "mixed":  # other bytes than it says
-            body = memoryview(content[:1000] + bytes(len(content) - 1000))
+            half = len(content) // 2
+            body = memoryview(content[:half] + bytes(len(content) - half))
         if start and kind not in ("no range", "gzip", "no length"):
             if start >= len(content):
                 self.send_whole(416, b"", **{"Content-Range": f"bytes */{len(content)}"})
@@ -160,7 +173,7 @@ class Handler(BaseHTTPRequestHandler):
             first = start + 7 if kind == "wrong range" else start
             headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
         elif kind != "gzip" and self.server.has_md5:
-            headers["Content-MD5"] = File(b"another").md5 if kind == "wrong md5" else file.md5
+            headers["Content-MD5"] = File(b"another").md5 if kind and "wrong md5" in kind else file.md5
         if kind == "gzip":
             body = memoryview(gzip.compress(content, compresslevel=0))
             headers["Content-Encoding"] = "gzip"

@@ -10,7 +10,8 @@ import pytest
 from random_params import random_params
 
 import layout
-from layout import put_in_fastest_order
+from checkpoint import CheckpointError
+from layout import check_ordered_copy, put_in_fastest_order
 from utils import DEMO_DIR, load_encoder_hparams_and_params
 
 SHAPES = {"n_vocab": 50, "n_ctx": 24, "n_embd": 12, "n_layer": 2}
@@ -38,7 +39,7 @@ def turned_weights(params):
 def check(seed, checkpoint):
     """All values stay; of the weights those with n_in >= n_out, and wte, are in Fortran order."""
     before, after = random_params(**SHAPES, std=1, seed=seed), random_params(**SHAPES, std=1, seed=seed)
-    put_in_fastest_order(after, checkpoint)
+    put_in_fastest_order(after, [checkpoint])
     for old, new in zip(turned_weights(before), turned_weights(after), strict=True):
         np.testing.assert_array_equal(new, old)
         assert new.flags.f_contiguous
@@ -67,7 +68,7 @@ def test_the_demo_leaves_no_file():
 def test_another_head_is_turned_and_numbers_stay(checkpoint):
     params = random_params(**SHAPES, std=1)
     params["lm_head"], params["ln_f"]["eps"] = params["wte"] + 1, 1e-3
-    put_in_fastest_order(params, checkpoint)
+    put_in_fastest_order(params, [checkpoint])
     assert params["lm_head"].flags.f_contiguous
     np.testing.assert_array_equal(params["lm_head"], random_params(**SHAPES, std=1)["wte"] + 1)
     assert params["ln_f"]["eps"] == 1e-3
@@ -93,17 +94,36 @@ def test_another_checkpoint_of_the_same_age_gets_another_copy(checkpoint):
     check(1, checkpoint)
 
 
+def test_another_file_of_several_gets_another_copy(checkpoint):
+    """As where one shard of a model has been replaced."""
+    other = checkpoint.with_name("other")
+    for seed in (0, 1):
+        other.write_bytes(b"")
+        os.utime(other, ns=(10**18, 2 * 10**18 + seed))
+        params, expected = (random_params(**SHAPES, std=1, seed=seed) for _ in range(2))
+        params["wte"][3:], expected["wte"][3:] = seed, seed
+        put_in_fastest_order(params, [checkpoint, other])
+        np.testing.assert_array_equal(params["wte"], expected["wte"])
+
+
 def test_a_second_start_reads_the_copy(checkpoint):
     check(0, checkpoint)
     copy = checkpoint.with_name(ORDERED)
     times = copy.stat()
     content = bytearray(copy.read_bytes())
-    content[:4] = np.float32(42).tobytes()  # wte comes first
+    content[200:204] = np.float32(42).tobytes()  # wte comes first, turned: [n_embd, n_vocab] = [12, 50]
     copy.write_bytes(content)
     os.utime(copy, ns=(times.st_atime_ns, times.st_mtime_ns))
     params = random_params(**SHAPES, std=1, seed=0)
-    put_in_fastest_order(params, checkpoint)
-    assert params["wte"][0, 0] == 42
+    put_in_fastest_order(params, [checkpoint])
+    assert params["wte"][0, 1] == 42
+    params = random_params(**SHAPES, std=1, seed=0)
+    with pytest.raises(
+        CheckpointError, match=rf"{re.escape(ORDERED)}: it is not what the weights are; delete it"
+    ):
+        check_ordered_copy(params, [checkpoint])
+    copy.unlink()
+    check_ordered_copy(params, [checkpoint])
 
 
 def test_where_a_file_cannot_have_its_time_it_is_said_and_done_in_memory(checkpoint, monkeypatch):

@@ -80,7 +80,7 @@ def test_offline_nothing_is_asked_for(server, tmp_path, monkeypatch):
     monkeypatch.setenv("GPT2_MIRROR", server.url)
     for model in ("124M", "hf:OWNER/NAME"):
         with pytest.raises(
-            FileNotFoundError, match=f"{model} is not in .*; to download it, run again without --offline"
+            FileNotFoundError, match=f"{model} is not in .*; `python utils.py {model}` downloads it"
         ):
             find_model_dir(model, tmp_path, offline=True)
     assert find_model_dir(None, tmp_path, offline=True) == DEMO_DIR
