@@ -61,7 +61,7 @@ def read_arguments(typed, flags):
             missing or not of its kind.
     """
     values, texts = {}, []
-    first = next(iter(flags))  # "prompt"
+    first = next(iter(flags))  # the parameter that is given without its name, such as the prompt
     words = iter(typed)
     for word in words:
         name, equals, value = word.partition("=")
@@ -93,7 +93,7 @@ def read_arguments(typed, flags):
         for text in texts:
             if text.startswith("-"):
                 raise ValueError(f"there is no flag {text}; --help lists the flags")
-        raise ValueError(f"there are {len(texts)} {first}s; put quotes around one of several words")
+        raise ValueError(f"there are {len(texts)} {first}s; give one, in quotes if it has spaces")
     if texts:
         values[first] = texts[0]
     if flags[first].default is inspect.Parameter.empty and not any(texts):

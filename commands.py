@@ -53,7 +53,8 @@ def main(
             and the name of a GPT-2 on the Hugging Face hub, as in hf:distilbert/distilgpt2; or the path of a
             folder with a model. By default 124M, or the demo where 124M cannot be had.
         models_dir: where the downloaded models are; by default the folder "models" beside gpt2.py.
-        mirror: the address of a server to download from, with the file names of OpenAI's or of the hub.
+        mirror: the address of a server to download from, with the file names of OpenAI's or of the hub; by
+            default that in the environment variable GPT2_MIRROR, if there is one.
         offline: never touch the network.
         temperature: 0 always takes the likeliest token, more is more daring. By default 0, but 1 where top_k,
             top_p, min_p, seed or n_samples asks for chance.

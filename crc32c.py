@@ -47,7 +47,7 @@ def divide_lanes(words, state):
 
 
 def append_zeros(state, n_bytes):
-    """The state after n_bytes more of zeros, byte by byte. An int, or an array of uint32 -> the same."""
+    """The state after n_bytes more of zeros, byte by byte. An int, or an array of uint32 -> uint32."""
     for _ in range(n_bytes):
         state = state >> 8 ^ table_of_bytes()[state & 0xFF]
     return state

@@ -256,7 +256,7 @@ def read_merges(path):
 def parse_tokenizer(tokenizer):
     """The contents of Hugging Face's tokenizer.json -> {token: id}, list of pairs of tokens.
 
-    CheckpointError if it says of itself that it cuts or changes texts in another way than GPT-2's.
+    CheckpointError if a setting, see SUPPORTED, makes it another kind of tokenizer than GPT-2's.
     """
     for part, settings in SUPPORTED.items():
         values = tokenizer.get(part) or {}

@@ -117,7 +117,7 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
         lm_head: [n_vocab, n_embd], where a model has other vectors than wte to compute the logits with.
 
     Returns:
-        logits, [n_seq, n_vocab] or [n_batch, n_seq, n_vocab], or with n_logits in the place of n_seq;
+        logits, [n_seq, n_vocab] or [n_batch, n_seq, n_vocab], or those of the last n_logits positions;
         softmax turns them into probabilities.
 
     Raises:

@@ -134,8 +134,9 @@ def main(model_size: str, models_dir: str = None, mirror: str = None, verify: bo
         model_size: 124M, 355M, 774M or 1558M; hf: and the name of a GPT-2 on the Hugging Face hub; demo; or
             the path of a folder with a model.
         models_dir: where the downloaded models are; by default the folder "models" beside utils.py.
-        mirror: the address of a server to download from, with the file names of OpenAI's or of the hub. Files
-            from a mirror are not compared with what is known of the published ones.
+        mirror: the address of a server to download from, with the file names of OpenAI's or of the hub; by
+            default that in the environment variable GPT2_MIRROR, if there is one. Files from a mirror are not
+            compared with what is known of the published ones.
         verify: check the files that are there, and download nothing.
     """
     mirror = mirror or os.environ.get("GPT2_MIRROR")
