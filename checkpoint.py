@@ -64,7 +64,7 @@ FOOTER_SIZE = 48
 TABLE_MAGIC = 0xDB4775248B80FB57
 BUNDLE_VERSION = 1
 MAX_INDEX_SIZE = 2**18  # bytes: ten times what GPT-2 1558M needs
-MAX_KEY_SIZE = 1000  # bytes
+MAX_KEY_SIZE = 200  # bytes
 
 # How a field of a protocol buffer is stored: its "wire type".
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
@@ -172,7 +172,7 @@ def read_shard_names(path):
     if not isinstance(shard_of, dict) or not shard_of:
         raise CheckpointError(f"{path}: there is no weight_map")
     for shard in shard_of.values():  # a name in the same folder, and nothing else
-        if type(shard) is not str or not re.fullmatch(r"[\w-][\w.-]*\.safetensors", shard, re.ASCII):
+        if type(shard) is not str or not re.fullmatch(r"[\w-][\w.-]{0,200}\.safetensors", shard, re.ASCII):
             raise CheckpointError(f"{path}: {shard!r} is not the name of a safetensors file")
     return shard_of
 

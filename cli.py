@@ -10,6 +10,8 @@ import warnings
 
 from files import CheckpointError
 
+MAX_MESSAGE = 2000  # characters
+
 
 def run(main):
     """Call main with what was typed, which goes to its first parameter, and exit as a command does.
@@ -33,7 +35,7 @@ def run(main):
     except KeyboardInterrupt:
         sys.exit(130)
     except (ValueError, OSError, MemoryError) as error:
-        print(f"{program}: {str(error) or 'out of memory'}".replace("\n", " "), file=sys.stderr)
+        print(f"{program}: {as_one_line(str(error) or 'out of memory')}", file=sys.stderr)
         sys.stdout = None  # one that cannot be written to would fail again when Python closes it
         is_bad_argument = isinstance(error, ValueError) and not isinstance(error, CheckpointError)
         sys.exit(2 if is_bad_argument else 1)
@@ -44,6 +46,12 @@ def show_help(main, program):
     import fire
 
     fire.Fire(main, command=["--", "--help"], name=program)
+
+
+def as_one_line(message):
+    """The message without what a terminal would obey: names in a stranger's files may have it in them."""
+    printable = "".join(char if char.isprintable() else " " for char in message)
+    return printable if len(printable) <= MAX_MESSAGE else f"{printable[:MAX_MESSAGE]}..."
 
 
 def read_arguments(typed, flags):

@@ -294,7 +294,8 @@ def write_scores(encoder, ids, model, stride, is_quiet):
             total += math.fsum(log_probs)
             bar.update(len(log_probs))
     print(f"{total:10.4f}  in all, in nats")
-    print(f"{math.exp(-total / n_scored):10.4f}  perplexity")
+    nats = -total / n_scored
+    print(f"{math.exp(nats) if nats < 700 else math.inf:10.4f}  perplexity")
 
 
 def to_json(value):

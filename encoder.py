@@ -23,9 +23,11 @@ from files import CheckpointError, faults_of, read_json, read_text
 PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 END_OF_TEXT = "<|endoftext|>"  # the token between two texts in GPT-2's training
 CACHE_SIZE = 2**16  # pre-tokens whose ids are remembered
+MAX_VOCABULARY_SIZE = 2**23  # bytes; a tokenizer.json of 50,257 tokens has half of it
 
-# The files that a tokenizer is in: OpenAI's names, then Hugging Face's.
-TOKENIZER_FILES = (("encoder.json", "vocab.bpe"), ("vocab.json", "merges.txt"), ("tokenizer.json",))
+# The files that a tokenizer is in. Where Hugging Face's are there in both ways, transformers takes the first.
+OPENAI_TOKENIZER = ("encoder.json", "vocab.bpe")
+HUB_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))
 
 # What in a tokenizer.json has a say in what the tokens are -> the values with which it is what Encoder does.
 SUPPORTED = {
@@ -39,7 +41,7 @@ SUPPORTED = {
         "byte_fallback": (False, None),
         "ignore_merges": (False, None),
     },
-    "post_processor": {"special_tokens": ({}, None)},
+    "post_processor": {"type": (None, "ByteLevel", "TemplateProcessing"), "special_tokens": ({}, None)},
 }
 
 
@@ -176,7 +178,8 @@ class TextStream:
             self.has_stopped, self.held = True, ""
             _, start = min(found)
             return text[:start]
-        tails = [text[n:] for n in range(len(text) + 1)]
+        longest = max(map(len, self.stop), default=1) - 1  # of the beginnings of stop strings
+        tails = [text[n:] for n in range(max(0, len(text) - longest), len(text) + 1)]
         self.held = next((tail for tail in tails if any(stop.startswith(tail) for stop in self.stop)), "")
         return text[: len(text) - len(self.held)]
 
@@ -193,34 +196,38 @@ def bytes_to_unicode():
     return {byte: chr(byte) for byte in printable} | {byte: chr(256 + n) for n, byte in enumerate(others)}
 
 
-def tokenizer_files(has):
-    """The files that a tokenizer is in, of all that there are.
-
-    Args:
-        has: a function that says whether there is a file of a name.
-    """
-    complete = [files for files in TOKENIZER_FILES if all(map(has, files))]
-    begun = [files for files in TOKENIZER_FILES if any(map(has, files))]
-    return [*complete, *begun, TOKENIZER_FILES[1]][0]
-
-
 def get_encoder(model_name, models_dir):
-    """The Encoder of the model in the folder models_dir/model_name.
-
-    Its vocabulary is in encoder.json and vocab.bpe (OpenAI's names), or in vocab.json and merges.txt (Hugging
-    Face's names, and perhaps added_tokens.json), or all in tokenizer.json; the first of these counts.
+    """The Encoder of the model in the folder models_dir/model_name, in OpenAI's layout or in Hugging Face's.
 
     Raises:
         FileNotFoundError: one of the files is not there.
         CheckpointError: they are not a tokenizer's; the message names the file.
     """
     folder = Path(models_dir) / model_name
-    paths = [folder / file for file in tokenizer_files(lambda file: (folder / file).is_file())]
-    if len(paths) == 2:
-        added = folder / "added_tokens.json"
-        return make_encoder(*paths, added if added.is_file() else None)
-    with faults_of(paths[0]):
-        return Encoder(*parse_tokenizer(read_json(paths[0])))
+    files = tokenizer_files(lambda file: (folder / file).is_file(), (OPENAI_TOKENIZER, *HUB_TOKENIZERS))
+    return read_encoder(folder, files)
+
+
+def tokenizer_files(has, choices):
+    """The first of `choices` of which all files are there; or some; or else the last.
+
+    Args:
+        has: a function that says whether there is a file of a name.
+    """
+    complete = [files for files in choices if all(map(has, files))]
+    begun = [files for files in choices if any(map(has, files))]
+    return [*complete, *begun, choices[-1]][0]
+
+
+def read_encoder(folder, files):
+    """The Encoder from one of the choices of files. Raises as `get_encoder` does."""
+    if files == ("tokenizer.json",):
+        tokenizer = read_json(folder / "tokenizer.json", MAX_VOCABULARY_SIZE)
+        with faults_of(folder / "tokenizer.json"):
+            return Encoder(*parse_tokenizer(tokenizer))
+    added = folder / "added_tokens.json"
+    vocabulary, merges = files
+    return make_encoder(folder / vocabulary, folder / merges, added if added.is_file() else None)
 
 
 def make_encoder(vocabulary_path, merges_path, added_path=None):
@@ -233,7 +240,7 @@ def make_encoder(vocabulary_path, merges_path, added_path=None):
 
 def read_vocabulary(path):
     """encoder.json, or vocab.json: a JSON object -> {token: id}."""
-    vocabulary = read_json(path)
+    vocabulary = read_json(path, MAX_VOCABULARY_SIZE)
     with faults_of(path):
         check_vocabulary(vocabulary)
     return vocabulary
@@ -246,7 +253,7 @@ def check_vocabulary(vocabulary):
 
 def read_merges(path):
     """vocab.bpe, or merges.txt: a line for each pair of tokens, after one with a version -> list of pairs."""
-    lines = read_text(path).split("\n")
+    lines = read_text(path, MAX_VOCABULARY_SIZE).split("\n")
     merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
     if any(len(pair) != 2 for pair in merges):
         raise CheckpointError(f"{path}: a line is not a pair of tokens")
@@ -268,7 +275,7 @@ def parse_tokenizer(tokenizer):
     check_vocabulary(vocabulary)
     try:
         merges = [tuple(pair.split(" ") if type(pair) is str else pair) for pair in merges]
-        if not all(type(first) is type(second) is str for first, second in merges):
+        if not all(type(first) is type(second) is str and first and second for first, second in merges):
             raise TypeError
         vocabulary.update({spell(token["content"]): token["id"] for token in added})
         check_vocabulary(vocabulary)

@@ -3,8 +3,8 @@
 import contextlib
 import json
 
-# Bytes. The largest file that is read whole, a tokenizer.json of 50,257 tokens, has a quarter of it.
-MAX_SIZE = 2**24
+MAX_SIZE = 2**20  # bytes of a file that is read whole, where nothing else is said
+MAX_PARTS = 200_000  # lists and objects in a JSON file; a tokenizer.json of 50,257 tokens has a quarter of it
 
 
 class CheckpointError(ValueError):
@@ -34,22 +34,24 @@ def read_bytes(path, max_size=MAX_SIZE):
     return content
 
 
-def read_text(path):
+def read_text(path, max_size=MAX_SIZE):
     """The text of a UTF-8 file. Raises as `read_bytes` does."""
-    content = read_bytes(path)
+    content = read_bytes(path, max_size)
     with faults_of(path):
         return content.decode("utf-8")
 
 
-def read_json(path):
+def read_json(path, max_size=MAX_SIZE):
     """The object in a JSON file -> dict. Raises as `read_bytes` does."""
-    text = read_text(path)
+    text = read_text(path, max_size)
     with faults_of(path):
         return parse_json(text)
 
 
 def parse_json(text):
     """The object in a JSON text -> dict. No name may come twice: readers disagree on which one counts."""
+    if text.count("[") + text.count("{") > MAX_PARTS:  # each takes many times its bytes of memory
+        raise CheckpointError("it has too many parts")
     try:
         value = json.loads(
             text, object_pairs_hook=unique_names, parse_int=short_int, parse_constant=no_number
@@ -71,8 +73,8 @@ def unique_names(pairs):
 
 
 def short_int(digits):
-    """int, but of a size that no count and no place in a file exceeds: long ones take quadratic time."""
-    if len(digits) > 20:
+    """int, but not a long one, which takes quadratic time (transformers writes 31 digits for "any")."""
+    if len(digits) > 40:
         raise CheckpointError(f"a number has {len(digits)} digits")
     return int(digits)
 

@@ -16,9 +16,13 @@ from checkpoint import (
 )
 from encoder import (
     END_OF_TEXT,
-    get_encoder,
+    HUB_TOKENIZERS,
+    MAX_VOCABULARY_SIZE,
+    OPENAI_TOKENIZER,
+    Encoder,
     make_encoder,
     parse_tokenizer,
+    read_encoder,
     read_vocabulary,
     tokenizer_files,
 )
@@ -33,10 +37,22 @@ OPENAI_FILES = (
 )
 DATA_FILE = OPENAI_FILES[-1]
 SHARDS = "model.safetensors.index.json"  # where Hugging Face's weights are in several files, it names them
+OPTIONAL = ("added_tokens.json", "tokenizer_config.json", "generation_config.json")
 SIZES = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")
+
+# Embeddings may have more rows than there are tokens, to make their number a round one, but not many more.
+MAX_PADDING = 10_000
 
 # What is in a Hugging Face model's config.json under another name.
 CONFIG_NAMES = {"n_vocab": "vocab_size", "n_ctx": "n_positions"}
+
+# Names that mean the same to transformers as ours; both may be there.
+ALIASES = {
+    "n_ctx": "max_position_embeddings",
+    "n_embd": "hidden_size",
+    "n_head": "num_attention_heads",
+    "n_layer": "num_hidden_layers",
+}
 
 # What else in a config.json has a say in what is computed -> the values with which gpt2.py computes it, the
 # first of which is meant where the name is missing. In float32, reorder_and_upcast_attn changes nothing.
@@ -48,6 +64,10 @@ SUPPORTED = {
     "reorder_and_upcast_attn": (False, True),
     "tie_word_embeddings": (True, False),
     "add_cross_attention": (False,),
+    "is_causal": (True,),
+    "sliding_window": (None,),
+    "layer_types": (None,),
+    "attention_chunk_size": (None,),
     "is_encoder_decoder": (False,),
     "pruned_heads": (None, {}),
     "quantization_config": (None,),
@@ -88,8 +108,8 @@ def hub_files(has, list_shards):
         has: a function that says whether there is a file of a name.
         list_shards: a function that returns the files with the weights, called where they are several.
     """
-    files = ["config.json", *tokenizer_files(has)]
-    files += [file for file in ("added_tokens.json",) if has(file)]
+    files = ["config.json", *tokenizer_files(has, HUB_TOKENIZERS)]
+    files += [file for file in OPTIONAL if has(file)]
     if has("model.safetensors") or not has(SHARDS):
         return [*files, "model.safetensors"]
     return [*files, SHARDS, *list_shards()]
@@ -114,7 +134,7 @@ def load_folder(folder):
 
 def load_openai_folder(folder):
     hparams = load_hparams(folder / "hparams.json")
-    encoder = get_encoder(folder.name, folder.parent)
+    encoder = read_encoder(folder, OPENAI_TOKENIZER)
     n_vocab = hparams["n_vocab"]
     if len(encoder.encoder) != n_vocab or set(encoder.decoder) != set(range(n_vocab)):
         raise CheckpointError(
@@ -136,23 +156,49 @@ def load_hub_folder(folder):
         path = folder / SHARDS
         paths = [path, *(folder / shard for shard in list_shards(path))]
     params = load_gpt2_params_from_safetensors(path, config)
-    encoder = get_encoder(folder.name, folder.parent)
-    n_vocab, eos = config["n_vocab"], config.get("eos_token_id")
-    if len(encoder.decoder) < len(encoder.encoder):
-        raise CheckpointError(f"{folder}: two of the tokenizer's tokens have the same id")
+    encoder, n_vocab = load_hub_encoder(folder), config["n_vocab"]
+    n_tokens = len(encoder.decoder)
     if max(encoder.decoder) >= n_vocab:
         raise CheckpointError(
             f"{folder}: the tokenizer has id {max(encoder.decoder)}, vocab_size is {n_vocab}"
         )
-    # Embeddings may have more rows than there are tokens, to make their number a round one.
+    if n_vocab > n_tokens + MAX_PADDING:
+        raise CheckpointError(f"{folder}: the tokenizer has {n_tokens} tokens, vocab_size is {n_vocab}")
     encoder.decoder = dict.fromkeys(range(n_vocab), "") | encoder.decoder
-    if type(eos) is int and 0 <= eos < n_vocab:
-        encoder.end_of_text = eos
-    if encoder.end_of_text is None:
-        raise CheckpointError(
-            f"{folder}: config.json has no eos_token_id, and the tokenizer no {END_OF_TEXT}"
-        )
+    encoder.end_of_text = end_of_text(folder, config, encoder)
     return encoder, {name: config[name] for name in SIZES}, params, paths
+
+
+def load_hub_encoder(folder):
+    """The tokenizer in Hugging Face's layout; CheckpointError if it does other things than Encoder."""
+
+    def has(file):
+        return (folder / file).is_file()
+
+    path = folder / "tokenizer_config.json"
+    settings = read_json(path) if has(path.name) else {}
+    for name in ("add_prefix_space", "add_bos_token"):
+        if settings.get(name):
+            raise CheckpointError(f"{path}: {name} {settings[name]!r} is not supported")
+    encoder = read_encoder(folder, tokenizer_files(has, HUB_TOKENIZERS))
+    if len(encoder.decoder) < len(encoder.encoder):
+        raise CheckpointError(f"{folder}: two of the tokenizer's tokens have the same id")
+    return encoder
+
+
+def end_of_text(folder, config, encoder):
+    """The id that ends a text: generation_config.json's, or config.json's, or that of END_OF_TEXT."""
+    path = folder / "generation_config.json"
+    eos = (read_json(path) if path.is_file() else {}).get("eos_token_id", config.get("eos_token_id"))
+    if isinstance(eos, list) and len(eos) == 1:
+        (eos,) = eos
+    if eos is not None and (type(eos) is not int or eos < 0):
+        raise CheckpointError(f"{folder}: eos_token_id {eos!r} is not supported, only one id")
+    if eos is None or eos >= config["n_vocab"]:  # GPT-2's own, in a model with fewer tokens
+        eos = encoder.end_of_text
+    if eos is None:
+        raise CheckpointError(f"{folder}: there is no eos_token_id, and the tokenizer has no {END_OF_TEXT}")
+    return eos
 
 
 def load_hparams(path):
@@ -160,7 +206,7 @@ def load_hparams(path):
     hparams = read_json(path)
     with faults_of(path):
         check_sizes(hparams, {})
-    return hparams
+    return {name: hparams[name] for name in SIZES}
 
 
 def load_config(path):
@@ -173,6 +219,9 @@ def load_config(path):
         for name, theirs in CONFIG_NAMES.items():
             config[name] = config.get(theirs)
         check_sizes(config, CONFIG_NAMES)
+        for name, alias in ALIASES.items():
+            if config.get(alias, config[name]) != config[name]:
+                raise CheckpointError(f"{alias} {config[alias]!r} is not {name} {config[name]!r}")
         n_inner, eps = config.get("n_inner"), config.get("layer_norm_epsilon", 1e-5)
         if n_inner is not None and (type(n_inner) is not int or n_inner < 1):
             raise CheckpointError("n_inner is not a whole number from 1 up")
@@ -313,6 +362,8 @@ def check_file(file, path):
         load_hparams(path)
     elif file == "config.json":
         load_config(path)
+    elif file in ("tokenizer_config.json", "generation_config.json"):
+        read_json(path)
     elif file in ("encoder.json", "vocab.json", "added_tokens.json"):
         read_vocabulary(path)
     elif file in ("vocab.bpe", "merges.txt"):
@@ -321,8 +372,9 @@ def check_file(file, path):
         if file == "vocab.bpe" and len(encoder.encoder) != 256 + len(encoder.bpe_ranks) + 1:
             raise CheckpointError(f"{path}: its lines are not as many as encoder.json has tokens")
     elif file == "tokenizer.json":
+        tokenizer = read_json(path, MAX_VOCABULARY_SIZE)
         with faults_of(path):
-            parse_tokenizer(read_json(path))
+            Encoder(*parse_tokenizer(tokenizer))
     elif file == "model.ckpt.index":
         read_index(path)
     elif file == DATA_FILE:

@@ -9,6 +9,7 @@ other weights too: to map both would bring in, along with them, their neighbours
 """
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from warnings import warn
@@ -32,7 +33,9 @@ def put_in_fastest_order(params, weight_paths):
     if sum(array.nbytes for array in arrays) >= MIN_SIZE:
         arrays = from_disk(arrays, weight_paths)
     for (tree, name, is_turned), array in zip(places, arrays, strict=True):
-        ordered = np.ascontiguousarray(array)  # a copy of those that are not in order yet
+        ordered = np.require(
+            array, requirements=["C", "ALIGNED"]
+        )  # a copy of those that are not in order yet
         ordered.flags.writeable = False
         tree[name] = ordered.T if is_turned else ordered
 
@@ -113,6 +116,7 @@ def write_in_order(arrays, path, mtime_ns):
             file.flush()
             os.fsync(file.fileno())
             file.close()
+            shutil.copymode(path.with_suffix(""), part)  # that of the weights
             os.utime(part, ns=(mtime_ns, mtime_ns))
             part.replace(path)
         finally:

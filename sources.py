@@ -116,7 +116,7 @@ def download_gpt2_files(model_size, model_dir, mirror=None):
         try:
             model_dir.mkdir(exist_ok=True)
             if missing_files(model_dir):  # none, if another process was faster
-                promises = ask_for_model(session, base, is_hub, model_dir)
+                promises = ask_for_model(session, base, is_hub, model_dir, known)
                 download_files(session, base, promises, model_dir, known)
         except CheckpointError as fault:
             raise OSError(str(fault)) from None
@@ -127,12 +127,12 @@ def download_gpt2_files(model_size, model_dir, mirror=None):
                 model_dir.rmdir()
 
 
-def ask_for_model(session, base, is_hub, folder):
-    """What the server says of each file of a model -> {file: see `read_facts`}."""
+def ask_for_model(session, base, is_hub, folder, known):
+    """What the server says of each file of a model -> {file: see `read_facts`}. `known`: see PUBLISHED."""
     ask = functools.cache(lambda file: ask_for_facts(f"{base}/{file}"))
 
     def has(file):
-        return ask(file) is not None
+        return ask(file) is not None and not (file == "tokenizer.json" and "vocab.json" in known)
 
     def download_list_of_shards():
         download_files(session, base, {SHARDS: ask(SHARDS)}, folder, {})

@@ -446,3 +446,9 @@ def test_ctrl_c_in_a_download(start, tmp_path, server):
     assert "Traceback" not in stderr
     files = sorted(path.name for path in (tmp_path / "124M").iterdir() if path.suffix != ".part")
     assert files == ["encoder.json", "hparams.json"]
+
+
+def test_a_message_cannot_command_the_terminal():
+    """Names in a stranger's files may have anything in them, and be long."""
+    assert cli.as_one_line("a\x1b[31m\r\n\x07\x00é") == "a [31m    é"
+    assert len(cli.as_one_line("a" * 10**6)) < 3000

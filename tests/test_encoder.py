@@ -272,3 +272,12 @@ def test_missing_files_are_named(tmp_path, file):
         shutil.copy(DEMO_DIR / name, tmp_path)
     with pytest.raises(FileNotFoundError, match=file):
         get_encoder(tmp_path.name, tmp_path.parent)
+
+
+def test_a_stream_takes_long_tokens():
+    """In linear time and memory: a vocabulary can have a token of a million characters."""
+    base = bytes_to_unicode()
+    vocabulary = {char: n for n, char in enumerate(base.values())} | {"x" * 1_000_000: 256}
+    encoder = Encoder(vocabulary, [])
+    stream = TextStream(encoder, ["y" * 10])
+    assert [len(stream.push(256)), len(stream.push(256)), len(stream.finish())] == [1_000_000, 1_000_000, 0]

@@ -115,6 +115,8 @@ def edit(path, **changes):
             {"tie_word_embeddings": False},
             "there is no lm_head.weight, though config.json",
         ),
+        ({"is_causal": False}, "is_causal False is not supported"),
+        ({"num_attention_heads": 4}, "num_attention_heads 4 is not n_head 2"),
         ({"vocab_size": 300}, "wte.weight is float32 [301, 16], not float32 [300, 16]"),
     ],
 )
@@ -125,13 +127,25 @@ def test_what_is_not_supported_is_never_ignored(hub_copy, changes, fault):
         load_encoder_hparams_and_params(str(folder))
 
 
-def test_the_text_ends_where_config_json_says(hub_copy):
+def test_the_text_ends_where_the_model_says(hub_copy):
     folder = hub_copy("float32")
-    assert load_encoder_hparams_and_params(str(folder))[0].end_of_text == 300
+
+    def end_of_text():
+        return load_encoder_hparams_and_params(str(folder))[0].end_of_text
+
+    assert end_of_text() == 300
     edit(folder / "config.json", eos_token_id=7)
-    assert load_encoder_hparams_and_params(str(folder))[0].end_of_text == 7
+    assert end_of_text() == 300
+    (folder / "generation_config.json").unlink()  # which counts before config.json
+    assert end_of_text() == 7
+    edit(folder / "config.json", eos_token_id=[8])
+    assert end_of_text() == 8
     edit(folder / "config.json", eos_token_id=50256)  # that of GPT-2, in a model with fewer tokens
-    assert load_encoder_hparams_and_params(str(folder))[0].end_of_text == 300
+    assert end_of_text() == 300
+    for eos in ([7, 8], "7", -1, {}):
+        edit(folder / "config.json", eos_token_id=eos)
+        with pytest.raises(CheckpointError, match=r"eos_token_id .* is not supported, only one id"):
+            end_of_text()
 
 
 # Weights.
@@ -235,10 +249,28 @@ def test_all_ways_to_store_a_tokenizer_are_one(tmp_path):
 
 @pytest.mark.parametrize("other", ["vocab.json", "merges.txt", "encoder.json", "vocab.bpe"])
 def test_half_a_tokenizer_does_not_count_beside_a_whole_one(hub_copy, other):
-    folder = hub_copy("float16")
-    (folder / other).write_text("{}")
-    encoder, _, _ = load_encoder_hparams_and_params(str(folder))
-    assert len(encoder.encoder) == 301
+    for model, files in (("float16", {"tokenizer.json"}), ("float32", {"vocab.json", "merges.txt"})):
+        folder = hub_copy(model)
+        if other not in files:
+            (folder / other).write_text("{}")
+        assert len(load_encoder_hparams_and_params(str(folder))[0].encoder) == 301
+
+
+@pytest.mark.parametrize("setting", ["add_prefix_space", "add_bos_token"])
+def test_settings_of_a_tokenizer_are_not_ignored(hub_copy, setting):
+    folder = hub_copy("float32")
+    (folder / "tokenizer_config.json").write_text(json.dumps({setting: True}))
+    with pytest.raises(CheckpointError, match=rf"tokenizer_config\.json: {setting} True is not supported"):
+        load_encoder_hparams_and_params(str(folder))
+
+
+def test_a_vocabulary_is_not_padded_without_end(hub_copy):
+    folder = hub_copy("float32")
+    n_vocab = 301 + 10_001
+    rewrite(folder, lambda tensors: tensors | {"transformer.wte.weight": np.zeros((n_vocab, 16), np.float32)})
+    edit(folder / "config.json", vocab_size=n_vocab)
+    with pytest.raises(CheckpointError, match="the tokenizer has 301 tokens, vocab_size is 10302"):
+        load_encoder_hparams_and_params(str(folder))
 
 
 def test_added_tokens_have_a_text_and_padding_has_none(hub_copy):
@@ -265,6 +297,8 @@ def test_added_tokens_have_a_text_and_padding_has_none(hub_copy):
         (["model", "merges"], None, "its merges or added_tokens are not what they should be"),
         (["model", "merges", 0], "one", "its merges or added_tokens are not what they should be"),
         (["model", "merges", 0], ["a", 1], "its merges or added_tokens are not what they should be"),
+        (["model", "merges", 0], ["a", ""], "its merges or added_tokens are not what they should be"),
+        (["post_processor"], {"type": "RobertaProcessing"}, "its post_processor is not GPT-2's"),
         (["model", "ignore_merges"], True, "only ignore_merges False is supported"),
         (["model", "dropout"], 0.1, "only dropout None is supported"),
         (["model", "continuing_subword_prefix"], "##", "only continuing_subword_prefix '' is supported"),

@@ -353,6 +353,12 @@ def test_two_tokens_with_one_id_are_found(demo_copy):
         load_encoder_hparams_and_params(str(demo_copy))
 
 
+def test_hparams_have_no_say_in_what_is_computed(demo_copy, demo):
+    """That is for a config.json, where it is checked."""
+    (demo_copy / "hparams.json").write_text(json.dumps({**GOOD, "layer_norm_epsilon": "1", "n_inner": 7}))
+    assert load_encoder_hparams_and_params(str(demo_copy))[1] == demo[1]
+
+
 @pytest.mark.parametrize("file", ["encoder.json", "vocab.bpe"])
 def test_a_damaged_tokenizer_is_a_checkpoint_error(demo_copy, file):
     (demo_copy / file).write_text("<html>")
