@@ -238,7 +238,9 @@ def test_all_ways_to_store_a_tokenizer_are_one(tmp_path):
     shutil.copy(ROOT / "models" / "demo" / "encoder.json", tmp_path / "vocab.json")
     shutil.copy(ROOT / "models" / "demo" / "vocab.bpe", tmp_path / "merges.txt")
     tokenizers = pytest.importorskip("tokenizers")
-    saved = tokenizers.ByteLevelBPETokenizer(str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt"))
+    saved = tokenizers.ByteLevelBPETokenizer.from_file(
+        str(tmp_path / "vocab.json"), str(tmp_path / "merges.txt")
+    )
     renamed = get_encoder(tmp_path.name, tmp_path.parent)
     (tmp_path / "vocab.json").unlink()
     (tmp_path / "merges.txt").unlink()
