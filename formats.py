@@ -11,7 +11,6 @@ from checkpoint import (
     read_index,
     read_safetensors,
     read_safetensors_header,
-    read_shard_names,
     read_tf_checkpoint,
 )
 from encoder import (
@@ -85,20 +84,24 @@ def missing_files(folder):
 
 def files_of(folder):
     """The files of the model in a folder that lacks none."""
-    if not missing_openai_files(folder):
-        return OPENAI_FILES
-    return hub_files(lambda file: (folder / file).is_file(), lambda: list_shards(folder / SHARDS))
+    return hub_files_of(folder) if missing_openai_files(folder) else OPENAI_FILES
 
 
 def missing_openai_files(folder):
-    return [file for file in OPENAI_FILES if not (folder / file).is_file()]
+    return [file for file in OPENAI_FILES if not is_in(folder)(file)]
 
 
 def missing_hub_files(folder):
-    def has(file):
-        return (folder / file).is_file()
+    return [file for file in hub_files_of(folder) if not is_in(folder)(file)]
 
-    return [file for file in hub_files(has, lambda: list_shards(folder / SHARDS)) if not has(file)]
+
+def hub_files_of(folder):
+    return hub_files(is_in(folder), lambda: list_shards(folder / SHARDS))
+
+
+def is_in(folder):
+    """A function that says whether there is a file of a name in the folder."""
+    return lambda file: (folder / file).is_file()
 
 
 def hub_files(has, list_shards):
@@ -171,16 +174,12 @@ def load_hub_folder(folder):
 
 def load_hub_encoder(folder):
     """The tokenizer in Hugging Face's layout; CheckpointError if it does other things than Encoder."""
-
-    def has(file):
-        return (folder / file).is_file()
-
     path = folder / "tokenizer_config.json"
-    settings = read_json(path) if has(path.name) else {}
+    settings = read_json(path) if path.is_file() else {}
     for name in ("add_prefix_space", "add_bos_token"):
         if settings.get(name):
             raise CheckpointError(f"{path}: {name} {settings[name]!r} is not supported")
-    encoder = read_encoder(folder, tokenizer_files(has, HUB_TOKENIZERS))
+    encoder = read_encoder(folder, tokenizer_files(is_in(folder), HUB_TOKENIZERS))
     if len(encoder.decoder) < len(encoder.encoder):
         raise CheckpointError(f"{folder}: two of the tokenizer's tokens have the same id")
     return encoder
@@ -380,7 +379,7 @@ def check_file(file, path):
     elif file == DATA_FILE:
         check_data(path.with_name("model.ckpt.index"), path)
     elif file == SHARDS:
-        read_shard_names(path)
+        list_shards(path)
     elif file.endswith(".safetensors"):
         read_safetensors_header(path)
 
