@@ -32,6 +32,7 @@ from crc32c import masked_crc32c
 from files import CheckpointError, faults_of, parse_json, read_bytes, read_json
 
 MAX_RANK = 32  # NumPy 1's limit
+MAX_SHARDS = 1000
 MAX_HEADER_SIZE = 2**20  # bytes: ten times what GPT-2 1558M needs
 
 # How NumPy reads a type (bfloat16, which it lacks, as raw bits).
@@ -170,10 +171,12 @@ def read_shard_names(path):
     """Which file each tensor is in, from the index of a model in several files -> {name: file}."""
     shard_of = read_json(path).get("weight_map")
     if not isinstance(shard_of, dict) or not shard_of:
-        raise CheckpointError(f"{path}: there is no weight_map")
+        raise CheckpointError(f"{path}: there is no weight_map; where it was downloaded, delete the folder")
     for shard in shard_of.values():  # a name in the same folder, and nothing else
         if type(shard) is not str or not re.fullmatch(r"[\w-][\w.-]{0,200}\.safetensors", shard, re.ASCII):
             raise CheckpointError(f"{path}: {shard!r} is not the name of a safetensors file")
+    if len(set(shard_of.values())) > MAX_SHARDS:
+        raise CheckpointError(f"{path}: it names more than {MAX_SHARDS} files")
     return shard_of
 
 

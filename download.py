@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter, MaxRetryError, Retry
+from requests.packages.urllib3.exceptions import InvalidHeader
 from tqdm import tqdm
 
 if sys.platform == "win32":
@@ -30,16 +31,18 @@ ANSWER_TIMEOUT = 5  # for a server to answer at all
 READ_TIMEOUT = 20  # for the next bytes
 MAX_WAIT = 60  # however long a server asks us to wait
 
-IDENTITY = {"Accept-Encoding": "identity"}  # not compressed on the way: its bytes are the file's
 NO_HEAD = (405, 501)  # what servers answer that do not know HEAD
 CHUNK_SIZE = 2**14  # bytes; the last chunk is lost where a connection breaks
 
 
 class PatientRetry(Retry):
-    """urllib3's rules for trying again, but no server makes us wait for hours."""
+    """urllib3's rules for trying again, but no server makes us wait for hours, or for nonsense."""
 
     def get_retry_after(self, response):
-        return min(super().get_retry_after(response) or 0, MAX_WAIT)
+        try:
+            return min(super().get_retry_after(response) or 0, MAX_WAIT)
+        except (InvalidHeader, ValueError, OverflowError):  # it is no number and no date
+            return 0
 
 
 RETRIES = PatientRetry(4, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
@@ -49,54 +52,82 @@ class Interrupted(requests.RequestException):
     """An answer that ended early, or is not what was asked for. The next one may be better."""
 
 
-def new_session():
-    """A requests.Session that asks again after failures that may pass."""
+class Unwanted(requests.RequestException):
+    """An answer that is not the file at all."""
+
+
+def new_session(retries=None):
+    """A requests.Session that asks again after failures that may pass, by RETRIES or other rules."""
     session = requests.Session()
-    session.headers.update(IDENTITY)
+    session.headers["Accept-Encoding"] = "identity"  # not compressed on the way: its bytes are the file's
     for scheme in ("http://", "https://"):
-        session.mount(scheme, HTTPAdapter(max_retries=RETRIES))
+        session.mount(scheme, HTTPAdapter(max_retries=retries or RETRIES))
     return session
+
+
+def ask_at_once(urls):
+    """Ask for each file without having it sent, for all at once; the whole takes ANSWER_TIMEOUT at most.
+
+    The timeouts of requests start anew with each address and each byte, and leave out the look-up of names:
+    so threads ask, which are left to themselves when the time is over.
+
+    Yields:
+        for each address, in their order, what the server says, see `read_facts`; or an exception.
+    """
+    answers = [queue.SimpleQueue() for _ in urls]
+    for question in zip(urls, answers, strict=True):
+        threading.Thread(target=ask, args=question, daemon=True).start()
+    deadline = time.monotonic() + ANSWER_TIMEOUT
+    for answer in answers:
+        try:
+            yield answer.get(timeout=max(0, deadline - time.monotonic()))
+        except queue.Empty:
+            yield requests.Timeout()
+
+
+def ask(url, answer):
+    """Put into the queue `answer` what `ask_at_once` yields for one address."""
+    # For the first address of a host, of several, there is less time than for all.
+    options = {"stream": True, "allow_redirects": True, "timeout": (ANSWER_TIMEOUT / 4, ANSWER_TIMEOUT)}
+    try:
+        with new_session(RETRIES.new(total=1, connect=0, respect_retry_after_header=False)) as session:
+            response = session.head(url, **options)
+            if response.status_code in NO_HEAD:
+                response = session.get(url, **options)
+            with response:
+                # Where a redirection leads HEAD may be forbidden; what is said on the way will do.
+                facts = read_facts(response)
+                if "sha256" not in facts:
+                    check_answer(response)
+                answer.put(facts)
+    except Exception as error:
+        answer.put(error)
 
 
 def first_to_have(urls):
     """The first of the addresses, in their order, whose server has the file -> its index.
 
-    All are asked at once, and the whole takes ANSWER_TIMEOUT at most. The timeouts of requests start anew
-    with each address and each byte, and leave out the look-up of names: so threads ask, which may be left.
-
     Raises:
         OSError: none has it. The message has the reasons.
     """
-    answers = [queue.SimpleQueue() for _ in urls]  # each gets one thing: None, or what went wrong
-
-    def ask(url, answer):
-        try:
-            with requests.head(url, allow_redirects=True, timeout=2 * ANSWER_TIMEOUT) as response:
-                if response.status_code not in NO_HEAD:
-                    check_answer(response)
-            answer.put(None)
-        except Exception as error:
-            answer.put(error)
-
-    for question in zip(urls, answers, strict=True):
-        threading.Thread(target=ask, args=question, daemon=True).start()
-    deadline = time.monotonic() + ANSWER_TIMEOUT
     reasons = []
-    for index, (url, answer) in enumerate(zip(urls, answers, strict=True)):
-        try:
-            error = answer.get(timeout=max(0, deadline - time.monotonic()))
-        except queue.Empty:
-            error = requests.Timeout()
-        if error is None:
+    for index, (url, answer) in enumerate(zip(urls, ask_at_once(urls), strict=True)):
+        if not isinstance(answer, Exception):
             return index
-        reasons.append(describe(error, url))
+        reasons.append(describe(answer, url))
     raise OSError("; ".join(dict.fromkeys(reasons)))
+
+
+def is_not_there(answer):
+    """Whether an answer of `ask_at_once` says that the server does not have the file."""
+    return isinstance(answer, requests.HTTPError) and 400 <= answer.response.status_code < 500
 
 
 def describe(error, url):
     """What went wrong with a request for `url`, in words."""
-    host = urlsplit(url).netloc
-    is_clear = isinstance(error, (requests.HTTPError, Interrupted))
+    request = getattr(error, "request", None)
+    host = urlsplit(request.url if request is not None else url).netloc.rpartition("@")[2]
+    is_clear = isinstance(error, (requests.HTTPError, Unwanted, Interrupted))
     if is_clear or (isinstance(error, OSError) and not isinstance(error, requests.RequestException)):
         return str(error)
     if isinstance(error, requests.Timeout):
@@ -105,15 +136,15 @@ def describe(error, url):
 
 
 def check_answer(response):
-    """requests.HTTPError unless the answer brings the file, or a part of it."""
+    """requests.HTTPError, or Unwanted, unless the answer brings the file, or a part of it."""
     url, host = (response.history or [response])[0].url, urlsplit(response.url).netloc
     status = response.status_code
     if status not in (200, 206):
         question = "; is there such a model, and is it public?" if status in (401, 403, 404) else ""
-        raise requests.HTTPError(f"{host} answers {status} for {url}{question}")
-    if response.headers.get("Content-Type", "").startswith("text/html"):
+        raise requests.HTTPError(f"{host} answers {status} for {url}{question}", response=response)
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
         question = "does this network want you to log in, or to use a proxy?"
-        raise requests.HTTPError(f"{host} sends a web page in the place of {url}; {question}")
+        raise Unwanted(f"{host} sends a web page in the place of {url}; {question}")
 
 
 def read_facts(response):
@@ -140,24 +171,12 @@ def read_facts(response):
     }
 
 
-def ask_for_facts(url):
-    """What the server says of a file without sending it: `read_facts`, or None if it has no such file."""
-    options = {"headers": IDENTITY, "allow_redirects": True, "stream": True, "timeout": ANSWER_TIMEOUT}
-    for ask in (requests.head, requests.get):  # not every server knows HEAD
-        try:
-            with ask(url, **options) as response:
-                if response.status_code not in NO_HEAD:
-                    return None if response.status_code == 404 else read_facts(response)
-        except requests.RequestException:
-            break
-    return {}
-
-
-def fetch(session, url, path, bar):
+def fetch(session, url, path, bar, limit=None):
     """Download the file at `url` to a part beside `path`, on from where an earlier attempt ended.
 
     Args:
         bar: a tqdm of bytes; it counts those that were there before, too.
+        limit: more bytes than this are not taken.
 
     Returns:
         part: the path of the part.
@@ -167,14 +186,14 @@ def fetch(session, url, path, bar):
         requests.RequestException: the server has no such file, or the connection failed again and again.
         OSError: the part cannot be written.
     """
-    retries, n_others = RETRIES, bar.n
+    retries, n_others, n_most = RETRIES, bar.n, size_of(find_part(path))
     while True:
-        n_before = size_of(find_part(path))
         try:
-            return receive(session, url, path, bar, n_others)
+            return receive(session, url, path, bar, n_others, limit)
         except Interrupted as interruption:
-            if size_of(find_part(path)) > n_before:
-                retries = RETRIES
+            n_now = size_of(find_part(path))
+            if n_now > n_most:
+                retries, n_most = RETRIES, n_now
             try:
                 retries = retries.increment("GET", url, error=interruption)
             except MaxRetryError:
@@ -184,7 +203,7 @@ def fetch(session, url, path, bar):
             bar.set_postfix_str("")
 
 
-def receive(session, url, path, bar, n_others):
+def receive(session, url, path, bar, n_others, limit):
     """One attempt of `fetch`, on top of n_others bytes of other files. Interrupted: another one may help."""
     part = find_part(path)
     n_done = max(0, size_of(part) - 1)  # the last byte once more: so there always is something to ask for
@@ -211,6 +230,11 @@ def receive(session, url, path, bar, n_others):
                 for chunk in response.iter_content(CHUNK_SIZE):
                     file.write(chunk)
                     bar.update(len(chunk))
+                    if limit and file.tell() > limit:
+                        file.truncate(0)
+                        raise Unwanted(f"{url} has more than the {limit} bytes that such a file may have")
+            except Unwanted:
+                raise
             except requests.RequestException as error:
                 raise Interrupted(describe(error, url)) from None
             finally:
@@ -225,15 +249,20 @@ def receive(session, url, path, bar, n_others):
 
 def part_name(name, remote):
     """The name of the part of a version of a file. Where no version is known the part is not found again."""
-    version = f"{remote.get('tag')} {remote.get('size')}"
-    tag = hashlib.sha256(version.encode()).hexdigest()[:12]
-    return f"{name}.{tag}.part" if "tag" in remote else f"{name}.part"
+    if "tag" not in remote:
+        return f"{name}.part"
+    return f"{name}.{hashlib.sha256(remote['tag'].encode()).hexdigest()[:12]}.part"
 
 
 def find_part(path):
     """The part of a known version that is there, or None."""
-    name = re.compile(re.escape(path.name) + r"\.[0-9a-f]{12}\.part")
-    return next((other for other in path.parent.iterdir() if name.fullmatch(other.name)), None)
+    return next((part for part in parts_of(path) if part.name != f"{path.name}.part"), None)
+
+
+def parts_of(path):
+    """All parts of a file that are there."""
+    name = re.compile(re.escape(path.name) + r"(\.[0-9a-f]{12})?\.part")
+    return [other for other in path.parent.iterdir() if name.fullmatch(other.name)]
 
 
 def size_of(part):

@@ -1,7 +1,6 @@
 """Where a model can be had: OpenAI's server, Hugging Face's hub, or a mirror; and what its files must be."""
 
 import contextlib
-import functools
 import os
 import re
 import shutil
@@ -12,20 +11,24 @@ from tqdm import tqdm
 
 from checkpoint import CheckpointError, list_shards
 from download import (
-    ask_for_facts,
+    ask_at_once,
     describe,
     fetch,
     find_part,
     first_to_have,
     hash_file,
+    is_not_there,
     locked,
     new_session,
+    parts_of,
     size_of,
 )
-from formats import DATA_FILE, OPENAI_FILES, SHARDS, check_file, hub_files, missing_files
+from encoder import HUB_TOKENIZERS, MAX_VOCABULARY_SIZE
+from formats import DATA_FILE, OPENAI_FILES, OPTIONAL, SHARDS, check_file, hub_files, missing_files
 
 OPENAI_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 HUB_URL = "https://huggingface.co"
+ADDRESS = r"https?://([^/@]*@)?([\w.-]+|\[[0-9a-f:]+\])"
 HUB_NAMES = {
     "124M": "openai-community/gpt2",
     "355M": "openai-community/gpt2-medium",
@@ -83,7 +86,7 @@ def find_sources(model, mirror=None):
     Raises:
         ValueError: the mirror is no address.
     """
-    if mirror and not re.match(r"https?://[^/]", mirror):
+    if mirror and not re.match(ADDRESS, mirror, re.IGNORECASE):
         raise ValueError(f"mirror: {mirror!r} is not an address that begins with http:// or https://")
     hub_name = HUB_NAMES.get(model, model.removeprefix("hf:"))
     sources = [(f"{(mirror or HUB_URL).rstrip('/')}/{hub_name}/resolve/main", True)]
@@ -116,7 +119,10 @@ def download_gpt2_files(model_size, model_dir, mirror=None):
         try:
             model_dir.mkdir(exist_ok=True)
             if missing_files(model_dir):  # none, if another process was faster
-                promises = ask_for_model(session, base, is_hub, model_dir, known)
+                if is_hub:
+                    promises = ask_for_hub_model(session, base, model_dir, known)
+                else:
+                    promises = ask_for_openai_model(base)
                 download_files(session, base, promises, model_dir, known)
         except CheckpointError as fault:
             raise OSError(str(fault)) from None
@@ -127,21 +133,39 @@ def download_gpt2_files(model_size, model_dir, mirror=None):
                 model_dir.rmdir()
 
 
-def ask_for_model(session, base, is_hub, folder, known):
-    """What the server says of each file of a model -> {file: see `read_facts`}. `known`: see PUBLISHED."""
-    ask = functools.cache(lambda file: ask_for_facts(f"{base}/{file}"))
+def ask_for_files(base, files):
+    """What the server says of files, all asked for at once -> {file: see `ask_at_once`}."""
+    return dict(zip(files, ask_at_once([f"{base}/{file}" for file in files]), strict=True))
 
-    def has(file):
-        return ask(file) is not None and not (file == "tokenizer.json" and "vocab.json" in known)
 
-    def download_list_of_shards():
-        download_files(session, base, {SHARDS: ask(SHARDS)}, folder, {})
-        return list_shards(folder / SHARDS)
+def ask_for_openai_model(base):
+    """What the server says of each file of a model -> {file: see `read_facts`}; {} where it says nothing."""
+    answers = ask_for_files(base, OPENAI_FILES)
+    return {file: {} if isinstance(answer, Exception) else answer for file, answer in answers.items()}
 
-    files = hub_files(has, download_list_of_shards) if is_hub else OPENAI_FILES
-    if "model.safetensors" in files and not has("model.safetensors"):
+
+def ask_for_hub_model(session, base, folder, known):
+    """What the hub says of each file of a model that is needed, of those it has -> as the other."""
+    tokenizers = [file for files in HUB_TOKENIZERS for file in files]
+    answers = ask_for_files(base, ["config.json", *tokenizers, *OPTIONAL, "model.safetensors", SHARDS])
+    there = {file: answer for file, answer in answers.items() if not is_not_there(answer)}
+    for file, answer in there.items():
+        if isinstance(answer, Exception):
+            raise OSError(describe(answer, f"{base}/{file}"))
+    if "vocab.json" in known:
+        there.pop("tokenizer.json", None)  # of which nothing is published
+    if "model.safetensors" not in there and SHARDS not in there:
         raise OSError(f"{base} has no model.safetensors; other formats are not read")
-    return {file: ask(file) or {} for file in files}
+    shards = {}
+
+    def find_shards():
+        download_files(session, base, {SHARDS: there[SHARDS]}, folder, {})
+        shards.update(ask_for_files(base, list_shards(folder / SHARDS)))
+        return list(shards)
+
+    files = hub_files(there.__contains__, find_shards)
+    answers = there | shards
+    return {file: {} if isinstance(answers.get(file), Exception) else answers.get(file, {}) for file in files}
 
 
 def download_files(session, base, promises, folder, known):
@@ -151,7 +175,7 @@ def download_files(session, base, promises, folder, known):
         promises: {file: what the server said of it beforehand, see `read_facts`}.
         known: what has been published of some, see PUBLISHED.
     """
-    missing = [file for file in promises if not (folder / file).is_file()]
+    missing = [file for file in promises if not is_current(folder / file, promises[file])]
     sizes = [promises[file].get("size") for file in missing]
     total = sum(sizes) if all(sizes) else None
     to_come = (total or 0) - sum(size_of(find_part(folder / file)) for file in missing)
@@ -163,11 +187,20 @@ def download_files(session, base, promises, folder, known):
             download_file(session, f"{base}/{file}", folder / file, promises[file], known.get(file), bar)
 
 
+def is_current(path, promise):
+    """Whether a file is there, and of the version that the server has now, where that can be known.
+
+    It is asked only while a model is not complete: then the hub may have changed since the last attempt.
+    """
+    return path.is_file() and ("sha256" not in promise or hash_file(path, "sha256") == promise["sha256"])
+
+
 def download_file(session, url, path, promise, known, bar):
     """Download a file, check it, and only then give it its name. See `download_files`."""
     if known and promise.get("size", known[0]) != known[0]:
         raise OSError(disagreement(url, "bytes", promise["size"], known[0], known[2]))
-    part, facts = fetch(session, url, path, bar)
+    is_small = path.suffix in (".json", ".bpe", ".txt", ".index")
+    part, facts = fetch(session, url, path, bar, MAX_VOCABULARY_SIZE if is_small else None)
     if facts.get("tag") == promise.get("tag"):
         facts = promise | facts
     try:
@@ -176,6 +209,8 @@ def download_file(session, url, path, promise, known, bar):
         fault, n_good = str(error).replace(str(part), url), getattr(error, "offset", 0)
     else:
         part.replace(path)
+        for other in parts_of(path):  # of other versions
+            other.unlink()
         return
     os.truncate(part, n_good)
     raise OSError(f"{fault}; it is not kept. If that comes again, delete the folder {path.parent}")

@@ -51,7 +51,7 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None, mirror=Non
 def find_model_dir(model_size=None, models_dir=None, mirror=None, offline=False):
     """The folder with the model's files: which one, see `load_encoder_hparams_and_params`."""
     models_dir = Path(os.path.expanduser(models_dir or MODELS_DIR))
-    if models_dir.exists() and not models_dir.is_dir():
+    if os.path.exists(models_dir) and not os.path.isdir(models_dir):
         raise ValueError(f"models_dir: {models_dir} is not a folder")
     if model_size is None:
         try:

@@ -157,8 +157,9 @@ class Handler(BaseHTTPRequestHandler):
     def send_content(self, file, start, fault):
         content, (kind, cut_at) = file.content, (fault.kind, fault.at) if fault else (None, 0)
         headers = {"ETag": f'"{self.server.mark}{file.sha256[:16]}"'} if self.server.has_mark else {}
+        is_cut = kind in ("cut", "cut and changing", "cut without length", "stall")
         status, body = 200, memoryview(content)
-        if kind == "changing":  # between HEAD and GET, and between GET and GET
+        if kind in ("changing", "cut and changing"):  # between HEAD and GET, and between GET and GET
             headers["ETag"] = f'"{fault.times}"'
         if kind == "wrong md5 of another version":
             headers["ETag"] = '"another"'
@@ -182,13 +183,13 @@ class Handler(BaseHTTPRequestHandler):
         else:
             lengths = {"no number": "many", "huge": str(10**17)}
             headers["Content-Length"] = lengths.get(kind, str(len(body)))
-            headers |= {"Connection": "close"} if kind in ("no number", "cut", "stall") else {}
+            headers |= {"Connection": "close"} if kind == "no number" or is_cut else {}
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         if self.command == "GET":
-            self.send_body(body[:cut_at] if kind in ("cut", "stall", "cut without length") else body)
+            self.send_body(body[:cut_at] if is_cut else body)
             if kind == "stall":
                 self.server.closing.wait()
 

@@ -324,6 +324,56 @@ def test_processes_at_once_end_with_one_good_copy(start, server, tmp_path, folde
     assert server.n_sent == sum((DEMO_DIR / file).stat().st_size for file in OPENAI_FILES)  # by one of them
 
 
+def test_a_download_that_never_comes_further_ends(server, folder, fetch):
+    """Each answer breaks off at the same place, and none may be gone on with."""
+    server.faults[DATA_FILE] = [Fault("cut and changing", at=1_000_000)]
+    with pytest.raises(OSError, match=r"the connection to .* failed|broke off|in another version"):
+        fetch()
+    assert len(starts(server)) < 12
+    check_files(folder, [DATA_FILE])
+
+
+def test_a_part_without_a_version_does_not_stay(server, folder, fetch):
+    server.has_mark = False
+    server.faults[DATA_FILE] = [Fault("cut", at=1_000_000)]
+    with pytest.raises(OSError, match=r"failed|broke off"):
+        fetch()
+    assert parts_in(folder) == [f"{DATA_FILE}.part"]
+    server.has_mark = True
+    server.faults.clear()
+    fetch()
+    check_files(folder)
+    assert parts_in(folder) == []
+
+
+def test_a_small_file_cannot_be_endless(server, folder, fetch, tmp_path):
+    other = shutil.copytree(DEMO_DIR, tmp_path / "other")
+    (other / "hparams.json").write_bytes(bytes(20_000_000))
+    server.folders["124M"] = other
+    with pytest.raises(OSError, match=r"hparams\.json has more than the 8388608 bytes that such a file"):
+        fetch()
+    assert server.n_sent < 20_000_000
+
+
+def test_shards_of_two_versions_are_not_mixed(server, tmp_path, impatient):
+    """The model on the hub changes after three of its five shards."""
+    served = shutil.copytree(HUB_MODEL, tmp_path / "served")
+    server.folders["OWNER/NAME"] = served
+    shards = sorted(path.name for path in served.glob("*.safetensors"))
+    server.faults[shards[3]] = [Fault("error")]
+    with pytest.raises(FileNotFoundError, match="answers 500"):
+        find_model_dir("hf:OWNER/NAME", tmp_path / "models", server.url)
+    folder = tmp_path / "models" / "hf--OWNER--NAME"
+    assert all((folder / shard).exists() for shard in shards[:3])
+    content = bytearray((served / shards[1]).read_bytes())
+    content[-4:] = np.float32(42).tobytes()
+    (served / shards[1]).write_bytes(content)
+    server.faults.clear()
+    find_model_dir("hf:OWNER/NAME", tmp_path / "models", server.url)
+    for shard in shards:
+        assert (folder / shard).read_bytes() == (served / shard).read_bytes()
+
+
 # Disks.
 
 
@@ -385,6 +435,8 @@ def test_no_server_makes_us_wait_for_hours():
     assert wait("7") == 7
     assert wait("3600") == download.MAX_WAIT == 60
     assert wait("Wed, 21 Oct 2099 07:28:00 GMT") == 60
+    for nonsense in ("", "soon", "-5", "9" * 5000, "Fri, 31 Dec 99999999999999999999 23:59:59 GMT"):
+        assert wait(nonsense) in (0, 60)
 
 
 def test_what_a_server_said_of_another_version_does_not_count(server, folder, fetch):
