@@ -34,6 +34,10 @@ def run(main):
         sys.stdout.flush()
     except KeyboardInterrupt:
         sys.exit(130)
+    except RuntimeError as error:
+        if not isinstance(error.__context__, KeyboardInterrupt):
+            raise
+        sys.exit(130)  # tqdm, interrupted while it takes its lock, fails to give it back
     except (ValueError, OSError, MemoryError) as error:
         print(f"{program}: {as_one_line(str(error) or 'out of memory')}", file=sys.stderr)
         sys.stdout = None  # one that cannot be written to would fail again when Python closes it

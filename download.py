@@ -88,7 +88,7 @@ def ask_at_once(urls):
 def ask(url, answer):
     """Put into the queue `answer` what `ask_at_once` yields for one address."""
     # For the first address of a host, of several, there is less time than for all.
-    options = {"stream": True, "allow_redirects": True, "timeout": (ANSWER_TIMEOUT / 4, ANSWER_TIMEOUT)}
+    options = {"stream": True, "allow_redirects": True, "timeout": (ANSWER_TIMEOUT / 2, 2 * ANSWER_TIMEOUT)}
     try:
         with new_session(RETRIES.new(total=1, connect=0, respect_retry_after_header=False)) as session:
             response = session.head(url, **options)
@@ -130,7 +130,7 @@ def describe(error, url):
     is_clear = isinstance(error, (requests.HTTPError, Unwanted, Interrupted))
     if is_clear or (isinstance(error, OSError) and not isinstance(error, requests.RequestException)):
         return str(error)
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return f"{host} does not answer"
     return f"the connection to {host} failed ({type(error).__name__})"
 

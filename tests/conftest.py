@@ -92,7 +92,7 @@ def server(monkeypatch):
 def impatient(monkeypatch):
     """As little waiting as can be, for what fails again and again."""
     monkeypatch.setattr(download, "RETRIES", download.RETRIES.new(total=2, backoff_factor=0))
-    monkeypatch.setattr(download, "READ_TIMEOUT", 0.7)
+    monkeypatch.setattr(download, "READ_TIMEOUT", 0.5)
     monkeypatch.setattr(download, "MAX_WAIT", 0.1)
 
 
