@@ -52,7 +52,7 @@ class Interrupted(requests.RequestException):
     """An answer that ended early, or is not what was asked for. The next one may be better."""
 
 
-class Unwanted(requests.RequestException):
+class Unwanted(OSError):
     """An answer that is not the file at all."""
 
 
@@ -126,18 +126,24 @@ def is_not_there(answer):
 def describe(error, url):
     """What went wrong with a request for `url`, in words."""
     request = getattr(error, "request", None)
-    host = urlsplit(request.url if request is not None else url).netloc.rpartition("@")[2]
-    is_clear = isinstance(error, (requests.HTTPError, Unwanted, Interrupted))
-    if is_clear or (isinstance(error, OSError) and not isinstance(error, requests.RequestException)):
+    host = host_of(request.url if request is not None else url)
+    if isinstance(error, (requests.HTTPError, Interrupted)):  # the words are ours
+        return str(error)
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
         return str(error)
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return f"{host} does not answer"
     return f"the connection to {host} failed ({type(error).__name__})"
 
 
+def host_of(url):
+    """The host and the port in an address, without a user and a password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def check_answer(response):
     """requests.HTTPError, or Unwanted, unless the answer brings the file, or a part of it."""
-    url, host = (response.history or [response])[0].url, urlsplit(response.url).netloc
+    url, host = (response.history or [response])[0].url, host_of(response.url)
     status = response.status_code
     if status not in (200, 206):
         question = "; is there such a model, and is it public?" if status in (401, 403, 404) else ""
@@ -233,8 +239,6 @@ def receive(session, url, path, bar, n_others, limit):
                     if limit and file.tell() > limit:
                         file.truncate(0)
                         raise Unwanted(f"{url} has more than the {limit} bytes that such a file may have")
-            except Unwanted:
-                raise
             except requests.RequestException as error:
                 raise Interrupted(describe(error, url)) from None
             finally:

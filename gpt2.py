@@ -131,7 +131,7 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
     for layer, block in enumerate(blocks):
         past = None if cache is None else cache[layer, ..., :n_keys, :]  # [2, n_head, n_keys, head_dim]
         x = transformer_block(x, **block, n_head=n_head, cache=past, n_pad=n_pad)  # -> [n_seq, n_embd]
-    # [n_seq, n_embd] -> the last of them, or (-0:) all, [n_logits, n_embd] -> [n_logits, n_vocab]
+    # The last n_logits of [n_seq, n_embd], and -0: is all of them; @ [n_embd, n_vocab] -> [n_logits, n_vocab]
     return matmul(layer_norm(x[..., -n_logits:, :], **ln_f), (wte if lm_head is None else lm_head).T)
 
 

@@ -16,7 +16,8 @@ from warnings import warn
 
 import numpy as np
 
-from checkpoint import CheckpointError, map_file
+from checkpoint import map_file
+from files import CheckpointError
 
 MIN_SIZE = 2**26  # bytes; turning less around takes less than 0.1 s, and is done anew each time
 
@@ -29,13 +30,12 @@ def put_in_fastest_order(params, weight_paths):
         weight_paths: the files they are from. The one in order is beside the first of them.
     """
     places = list(find_arrays(params))
-    arrays = [tree[name].T if is_turned else tree[name] for tree, name, is_turned in places]
+    arrays = turned(places)
     if sum(array.nbytes for array in arrays) >= MIN_SIZE:
         arrays = from_disk(arrays, weight_paths)
     for (tree, name, is_turned), array in zip(places, arrays, strict=True):
-        ordered = np.require(
-            array, requirements=["C", "ALIGNED"]
-        )  # a copy of those that are not in order yet
+        # A copy of those that are not in order yet, or, as in some safetensors, not at a multiple of 4 bytes.
+        ordered = np.require(array, requirements=["C", "ALIGNED"])
         ordered.flags.writeable = False
         tree[name] = ordered.T if is_turned else ordered
 
@@ -47,6 +47,11 @@ def find_arrays(tree):
             yield tree, name, name in ("w", "wte", "lm_head") and value.shape[0] >= value.shape[1]
         elif isinstance(value, (dict, list)):
             yield from find_arrays(value)
+
+
+def turned(places):
+    """The arrays at the places that `find_arrays` yields, those to be turned transposed."""
+    return [tree[name].T if is_turned else tree[name] for tree, name, is_turned in places]
 
 
 def from_disk(arrays, weight_paths):
@@ -71,7 +76,7 @@ def from_disk(arrays, weight_paths):
 
 def check_ordered_copy(params, weight_paths):
     """CheckpointError if there is a file in order that would be used for these params but is not the same."""
-    arrays = [tree[name].T if is_turned else tree[name] for tree, name, is_turned in find_arrays(params)]
+    arrays = turned(find_arrays(params))
     path, mtime_ns = ordered_copy(weight_paths)
     for array, ordered in zip(arrays, read_in_order(path, arrays, mtime_ns) or arrays, strict=True):
         if not np.array_equal(array, ordered):

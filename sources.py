@@ -9,7 +9,6 @@ from pathlib import Path
 import requests
 from tqdm import tqdm
 
-from checkpoint import CheckpointError, list_shards
 from download import (
     ask_at_once,
     describe,
@@ -24,7 +23,9 @@ from download import (
     size_of,
 )
 from encoder import HUB_TOKENIZERS, MAX_VOCABULARY_SIZE
+from files import CheckpointError
 from formats import DATA_FILE, OPENAI_FILES, OPTIONAL, SHARDS, check_file, hub_files, missing_files
+from safetensors_file import list_shards
 
 OPENAI_URL = "https://openaipublic.blob.core.windows.net/gpt-2/models"
 HUB_URL = "https://huggingface.co"
@@ -159,6 +160,7 @@ def ask_for_hub_model(session, base, folder, known):
     shards = {}
 
     def find_shards():
+        (folder / SHARDS).unlink(missing_ok=True)  # one of an earlier attempt may be that of another version
         download_files(session, base, {SHARDS: there[SHARDS]}, folder, {})
         shards.update(ask_for_files(base, list_shards(folder / SHARDS)))
         return list(shards)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from checkpoint import CheckpointError
+from files import CheckpointError
 from formats import check_file, files_of, load_folder, missing_files
 from layout import check_ordered_copy, find_arrays, put_in_fastest_order
 

@@ -15,6 +15,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import checkpoint
 from checkpoint import CheckpointError, read_tf_checkpoint
+from safetensors_file import read_safetensors
 from utils import DEMO_DIR
 
 DEMO = DEMO_DIR / "model.ckpt"
@@ -319,7 +320,7 @@ names_in_safetensors = st.text(min_size=1).filter("__metadata__".__ne__)
 def test_safetensors_are_read_as_their_own_package_reads_them(tmp_path_factory, tensors):
     path = tmp_path_factory.mktemp("model") / "model.safetensors"
     safetensors.numpy.save_file(tensors, path, metadata={"format": "np"})
-    ours, theirs = checkpoint.read_safetensors(path), safetensors.numpy.load_file(path)
+    ours, theirs = read_safetensors(path), safetensors.numpy.load_file(path)
     assert ours.keys() == theirs.keys()
     for name, their in theirs.items():
         expected = their.astype(np.float32) if their.dtype == np.float16 else their
@@ -334,7 +335,7 @@ def test_doubles_and_bfloat16_become_float32(tmp_path):
     header = {"b": entry("BF16", (5,), (0, 10)), "d": entry("F64", (1, 2), (10, 26))}
     content = safetensors_file(header, bits.tobytes() + doubles.tobytes())
     (tmp_path / "model.safetensors").write_bytes(content)
-    tensors = checkpoint.read_safetensors(tmp_path / "model.safetensors")
+    tensors = read_safetensors(tmp_path / "model.safetensors")
     expected = np.array([1, -1, 3.140625, np.inf, 0], np.float32)
     np.testing.assert_array_equal(tensors["b"], expected, strict=True)
     np.testing.assert_array_equal(tensors["d"], doubles.astype(np.float32), strict=True)
@@ -342,7 +343,7 @@ def test_doubles_and_bfloat16_become_float32(tmp_path):
 
 def test_a_float32_safetensor_is_a_view_of_the_mapped_file(tmp_path):
     safetensors.numpy.save_file({"a": np.zeros((2, 3), np.float32)}, tmp_path / "x.safetensors")
-    tensor = checkpoint.read_safetensors(tmp_path / "x.safetensors")["a"]
+    tensor = read_safetensors(tmp_path / "x.safetensors")["a"]
     assert type(tensor) is np.ndarray
     assert isinstance(tensor.base, mmap.mmap)
 
@@ -394,11 +395,11 @@ BROKEN_SAFETENSORS = {
 
 def test_the_unbroken_safetensors_file_is_fine(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(safetensors_file({"a": entry(), "__metadata__": {"b": "c"}}))
-    assert list(checkpoint.read_safetensors(tmp_path / "x.safetensors")) == ["a"]
+    assert list(read_safetensors(tmp_path / "x.safetensors")) == ["a"]
 
 
 @pytest.mark.parametrize("content", BROKEN_SAFETENSORS.values(), ids=BROKEN_SAFETENSORS)
 def test_every_broken_safetensors_file_is_refused(tmp_path, content):
     (tmp_path / "x.safetensors").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"x\.safetensors: "):
-        checkpoint.read_safetensors(tmp_path / "x.safetensors")
+        read_safetensors(tmp_path / "x.safetensors")

@@ -12,7 +12,8 @@ from conftest import HUB_MODEL, ROOT
 
 import sources
 from checkpoint import CheckpointError, read_tf_checkpoint
-from formats import OPENAI_FILES, load_gpt2_params_from_tf_ckpt
+from formats import OPENAI_FILES
+from parameters import load_gpt2_params_from_tf_ckpt
 from utils import DEMO_DIR, find_model_dir, load_encoder_hparams_and_params, verify_files
 
 DATA_FILE = OPENAI_FILES[-1]
