@@ -9,6 +9,15 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote
 
+# The HTTP commands that a kind of fault concerns, where that is not GET alone.
+COMMANDS = {
+    "trickle": {"HEAD", "GET"},
+    "page": {"HEAD", "GET"},
+    "huge": {"HEAD", "GET"},
+    "no head": {"HEAD"},
+    "wrong md5 of another version": {"HEAD"},
+}
+
 
 @dataclass
 class Fault:
@@ -109,12 +118,7 @@ class Handler(BaseHTTPRequestHandler):
     def next_fault(self, file):
         """The fault that this request has, or None. The next request may have the next one."""
         for fault in self.server.faults.get(file, []):
-            of_all = ("trickle", "no head", "page", "huge")
-            of_head = ("wrong md5 of another version",)
-            concerns = (self.command == "GET" and fault.kind not in of_head) or (
-                fault.kind in of_all or (self.command == "HEAD" and fault.kind in of_head)
-            )
-            if concerns and fault.times > 0:
+            if self.command in COMMANDS.get(fault.kind, {"GET"}) and fault.times > 0:
                 fault.times -= 1
                 return fault
         return None
@@ -123,8 +127,6 @@ class Handler(BaseHTTPRequestHandler):
         """Answer in a way in which nothing of the content is sent; False if there is none of this kind."""
         if kind in ("forbidden", "busy", "error", "no head"):
             status = {"forbidden": 403, "busy": 429, "error": 500, "no head": 405}[kind]
-            if kind == "no head" and self.command == "GET":
-                return False
             self.send_whole(status, b"", **({"Retry-After": "1"} if kind == "busy" else {}))
         elif kind == "page":
             self.send_whole(200, b"<html>Log in, please", **{"Content-Type": "text/html; charset=utf-8"})
@@ -173,8 +175,10 @@ class Handler(BaseHTTPRequestHandler):
             status, body = 206, body[start:]
             first = start + 7 if kind == "wrong range" else start
             headers["Content-Range"] = f"bytes {first}-{len(content) - 1}/{len(content)}"
+        elif kind in ("wrong md5", "wrong md5 of another version"):
+            headers["Content-MD5"] = File(b"another").md5
         elif kind != "gzip" and self.server.has_md5:
-            headers["Content-MD5"] = File(b"another").md5 if kind and "wrong md5" in kind else file.md5
+            headers["Content-MD5"] = file.md5
         if kind == "gzip":
             body = memoryview(gzip.compress(content, compresslevel=0))
             headers["Content-Encoding"] = "gzip"
