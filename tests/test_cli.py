@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 from model_server import Fault
+from tqdm import tqdm
 
 import cli
 import commands
@@ -446,6 +447,24 @@ def test_ctrl_c_in_a_download(start, tmp_path, server):
     assert "Traceback" not in stderr
     files = sorted(path.name for path in (tmp_path / "124M").iterdir() if path.suffix != ".part")
     assert files == ["encoder.json", "hparams.json"]
+
+
+@pytest.mark.parametrize(("first", "error"), [(KeyboardInterrupt, SystemExit), (ValueError, RuntimeError)])
+def test_ctrl_c_while_a_bar_takes_its_lock(monkeypatch, capsys, first, error):
+    """tqdm then gives back what it does not have. That counts as a Ctrl-C after one only."""
+
+    def main(prompt: str = None):
+        try:
+            raise first
+        finally:
+            tqdm.get_lock().release()  # RuntimeError
+
+    monkeypatch.setattr(sys, "argv", ["gpt2.py"])
+    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # run() changes it
+    with pytest.raises(error) as raised:
+        cli.run(main)
+    assert error is RuntimeError or raised.value.code == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_message_cannot_command_the_terminal():
