@@ -531,6 +531,19 @@ def test_scores_of_a_text_longer_than_the_context(run, demo):
         assert scores == pytest.approx(gpt2.score(ids, params, hparams["n_head"], stride), abs=1e-4)
 
 
+def test_a_perplexity_beyond_all_numbers_is_infinite(run, tmp_path):
+    """A model that is very sure, and wrong."""
+    folder = shutil.copytree(DEMO_DIR, tmp_path / "sure")
+    variables = read_tf_checkpoint(DEMO_DIR / "model.ckpt")
+    variables["model/ln_f/g"] = variables["model/ln_f/g"] * np.float32(1e4)
+    write_bundle(folder / "model.ckpt", variables)
+    status, stdout, stderr = run("The king", "--score", f"--model_size={folder}")
+    *tokens, total, perplexity = [line.split(maxsplit=1) for line in stdout.splitlines()]
+    assert (status, stderr, perplexity) == (0, "", ["inf", "perplexity"])
+    assert float(total[0]) == pytest.approx(sum(float(number) for number, _ in tokens), abs=1e-3)
+    assert float(total[0]) < -1000 * len(tokens)
+
+
 # A conversation in a terminal.
 
 
