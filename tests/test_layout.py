@@ -3,15 +3,18 @@
 import os
 import re
 import shutil
+import stat
 import sys
 
 import numpy as np
 import pytest
+from conftest import HUB_MODEL
 from random_params import random_params
 
 import layout
 from checkpoint import CheckpointError
-from layout import check_ordered_copy, put_in_fastest_order
+from formats import load_folder
+from layout import check_ordered_copy, find_arrays, put_in_fastest_order
 from utils import DEMO_DIR, load_encoder_hparams_and_params
 
 SHAPES = {"n_vocab": 50, "n_ctx": 24, "n_embd": 12, "n_layer": 2}
@@ -74,12 +77,41 @@ def test_another_head_is_turned_and_numbers_stay(checkpoint):
     assert params["ln_f"]["eps"] == 1e-3
 
 
+def test_weights_that_begin_at_an_odd_byte_are_moved(tmp_path):
+    """In a safetensors file the header may have any length."""
+    folder = shutil.copytree(HUB_MODEL.with_name("float32"), tmp_path / "model")
+    path = folder / "model.safetensors"
+    content = path.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    path.write_bytes((start - 7).to_bytes(8, "little") + content[8:start] + b" " + content[start:])
+    assert start % 4 == 0
+
+    def arrays(params):
+        return [tree[name] for tree, name, _ in find_arrays(params)]
+
+    _, _, params, paths = load_folder(folder)
+    before = arrays(params)
+    assert not any(array.flags.aligned for array in before)
+    put_in_fastest_order(params, paths)
+    for old, new in zip(before, arrays(params), strict=True):
+        assert new.flags.aligned
+        np.testing.assert_array_equal(new, old)
+
+
 def test_the_copy_is_made_once(checkpoint):
     check(0, checkpoint)
     assert files_in(checkpoint.parent) == [checkpoint.name, ORDERED]
     first = checkpoint.with_name(ORDERED).stat()
     check(0, checkpoint)
     assert checkpoint.with_name(ORDERED).stat().st_ino == first.st_ino
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+@pytest.mark.parametrize("mode", [0o600, 0o644])
+def test_the_copy_can_be_read_by_those_who_can_read_the_checkpoint(checkpoint, mode):
+    checkpoint.chmod(mode)
+    check(0, checkpoint)
+    assert stat.S_IMODE(checkpoint.with_name(ORDERED).stat().st_mode) == mode
 
 
 def test_another_checkpoint_gets_another_copy(checkpoint):
