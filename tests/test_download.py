@@ -1,6 +1,7 @@
 """Downloads, and all that servers, networks, disks and users do to them; a table of it is in README.md."""
 
 import functools
+import json
 import os
 import random
 import re
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import urllib3
 from bundle_writer import write_bundle
 from conftest import HUB_MODEL
@@ -19,7 +21,8 @@ from model_server import Fault
 
 import download
 from checkpoint import read_tf_checkpoint
-from formats import OPENAI_FILES
+from formats import OPENAI_FILES, SHARDS
+from safetensors_file import read_safetensors
 from sources import download_gpt2_files
 from utils import DEMO_DIR, find_model_dir, load_encoder_hparams_and_params
 
@@ -378,6 +381,41 @@ def test_shards_of_two_versions_are_not_mixed(server, tmp_path, impatient):
     find_model_dir("hf:OWNER/NAME", tmp_path / "models", server.url)
     for shard in shards:
         assert (folder / shard).read_bytes() == (served / shard).read_bytes()
+
+
+def write_shards(folder, tensors, n):
+    """Write the tensors into n files, and their index, in the place of what is there -> the files' names."""
+    for path in folder.glob("model*"):
+        path.unlink()
+    shards = [f"model-{shard:05d}-of-{n:05d}.safetensors" for shard in range(1, n + 1)]
+    shard_of = {name: shards[number * n // len(tensors)] for number, name in enumerate(sorted(tensors))}
+    for shard in shards:
+        content = {name: tensor for name, tensor in tensors.items() if shard_of[name] == shard}
+        safetensors.numpy.save_file(content, folder / shard)
+    (folder / SHARDS).write_text(json.dumps({"weight_map": shard_of}))
+    return shards
+
+
+def test_a_model_that_is_in_other_shards_now(server, tmp_path, impatient):
+    """The first of two shards has come, and a part of the other; then there are three, with other values."""
+    served = shutil.copytree(HUB_MODEL, tmp_path / "served")
+    server.folders["OWNER/NAME"] = served
+    tensors = read_safetensors(HUB_MODEL / SHARDS)
+    first, second = write_shards(served, tensors, 2)
+    # Twice: the redirection counts, too.
+    server.faults[second] = [Fault("cut", times=2, at=20_000), Fault("error")]
+    with pytest.raises(FileNotFoundError, match="answers 500"):
+        find_model_dir("hf:OWNER/NAME", tmp_path / "models", server.url)
+    folder = tmp_path / "models" / "hf--OWNER--NAME"
+    assert (folder / first).exists()
+    assert len(parts_in(folder)) == 1
+    shards = write_shards(served, {name: -tensor for name, tensor in tensors.items()}, 3)
+    server.faults.clear()
+    load_encoder_hparams_and_params("hf:OWNER/NAME", tmp_path / "models", server.url)
+    for file in (SHARDS, *shards):
+        assert (folder / file).read_bytes() == (served / file).read_bytes()
+    for name, tensor in read_safetensors(folder / SHARDS).items():
+        np.testing.assert_array_equal(tensor, -tensors[name])
 
 
 # Disks.
