@@ -15,7 +15,19 @@ COMMANDS = {
     "page": {"HEAD", "GET"},
     "huge": {"HEAD", "GET"},
     "no head": {"HEAD"},
+    "busy at first": {"HEAD"},
+    "overloaded at first": {"HEAD"},
     "wrong md5 of another version": {"HEAD"},
+}
+
+# The kinds that are nothing but a status.
+STATUS = {
+    "forbidden": 403,
+    "no head": 405,
+    "busy": 429,
+    "busy at first": 429,
+    "error": 500,
+    "overloaded at first": 503,
 }
 
 
@@ -125,9 +137,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def misbehave(self, kind, address):
         """Answer in a way in which nothing of the content is sent; False if there is none of this kind."""
-        if kind in ("forbidden", "busy", "error", "no head"):
-            status = {"forbidden": 403, "busy": 429, "error": 500, "no head": 405}[kind]
-            self.send_whole(status, b"", **({"Retry-After": "1"} if kind == "busy" else {}))
+        if kind in STATUS:
+            self.send_whole(STATUS[kind], b"", **({"Retry-After": "1"} if STATUS[kind] == 429 else {}))
         elif kind == "page":
             self.send_whole(200, b"<html>Log in, please", **{"Content-Type": "text/html; charset=utf-8"})
         elif kind == "nothing":

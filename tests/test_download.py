@@ -483,6 +483,35 @@ def test_no_server_makes_us_wait_for_hours():
         assert wait(nonsense) in (0, 60)
 
 
+def n_first_contacts(server, file):
+    """How often the server was asked about a file, and not for it."""
+    return sum((method, name) == ("HEAD", file) for method, name, _ in server.requests)
+
+
+AT_FIRST = {"busy at first": "answers 429 for http", "overloaded at first": "answers 503 for http"}
+
+
+@pytest.mark.parametrize("fault", AT_FIRST)
+def test_a_server_that_is_busy_at_first_is_asked_once_more(server, folder, fetch, fault):
+    server.faults["hparams.json"] = [Fault(fault, times=1)]
+    fetch()
+    check_files(folder)
+    assert n_first_contacts(server, "hparams.json") == 3  # once for the source, and once for the size
+
+
+@pytest.mark.parametrize("fault", AT_FIRST)
+def test_where_a_server_is_still_busy_it_is_the_next_source_or_an_error(server, folder, fetch, fault):
+    server.faults["hparams.json"] = [Fault(fault)]
+    with pytest.raises(OSError, match=AT_FIRST[fault]):
+        fetch()
+    assert n_first_contacts(server, "hparams.json") == 2
+    assert server.fetched == []
+    assert not folder.exists()
+    server.folders["openai-community/gpt2"] = HUB_MODEL
+    fetch()
+    assert sorted(path.name for path in folder.iterdir()) == HUB_FILES
+
+
 def test_what_a_server_said_of_another_version_does_not_count(server, folder, fetch):
     """The MD5 that HEAD brings is that of a version that the server does not have any more for GET."""
     server.has_md5 = False  # GET brings none, which would be the one that counts
