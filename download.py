@@ -32,6 +32,7 @@ READ_TIMEOUT = 20  # for the next bytes
 MAX_WAIT = 60  # however long a server asks us to wait
 
 NO_HEAD = (405, 501)  # what servers answer that do not know HEAD
+TOO_BUSY = (408, 429)  # answers that do not say whether there is such a file
 CHUNK_SIZE = 2**14  # bytes; the last chunk is lost where a connection breaks
 
 
@@ -120,7 +121,8 @@ def first_to_have(urls):
 
 def is_not_there(answer):
     """Whether an answer of `ask_at_once` says that the server does not have the file."""
-    return isinstance(answer, requests.HTTPError) and 400 <= answer.response.status_code < 500
+    status = answer.response.status_code if isinstance(answer, requests.HTTPError) else 0
+    return 400 <= status < 500 and status not in TOO_BUSY
 
 
 def describe(error, url):

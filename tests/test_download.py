@@ -512,6 +512,15 @@ def test_where_a_server_is_still_busy_it_is_the_next_source_or_an_error(server, 
     assert sorted(path.name for path in folder.iterdir()) == HUB_FILES
 
 
+@pytest.mark.parametrize("fault", AT_FIRST)
+def test_a_file_about_which_a_server_is_too_busy_to_answer_is_not_left_out(server, tmp_path, fault):
+    """Without its generation_config.json a model may end its texts elsewhere."""
+    server.faults["generation_config.json"] = [Fault(fault)]
+    with pytest.raises(FileNotFoundError, match=AT_FIRST[fault]):
+        find_model_dir("hf:OWNER/NAME", tmp_path, server.url)
+    assert server.fetched == []
+
+
 def test_what_a_server_said_of_another_version_does_not_count(server, folder, fetch):
     """The MD5 that HEAD brings is that of a version that the server does not have any more for GET."""
     server.has_md5 = False  # GET brings none, which would be the one that counts
