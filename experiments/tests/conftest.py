@@ -1,0 +1,44 @@
+"""What the experiments' tests share: the experiments as modules and as commands, and the demo model."""
+
+import os
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the models are small; read when NumPy is imported
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import common  # noqa: F401  (the way to the project's modules)
+
+from utils import load_encoder_hparams_and_params
+
+EXPERIMENTS = Path(common.__file__).parent
+
+
+@pytest.fixture(scope="session")
+def demo():
+    """The bundled model: encoder, hparams, params."""
+    return load_encoder_hparams_and_params("demo")
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run("attention.py", *arguments): the script, in tmp_path -> (exit status, stdout, stderr)."""
+
+    def run(script, *arguments, **changes):
+        done = subprocess.run(
+            [sys.executable, EXPERIMENTS / script, *map(str, arguments)],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONIOENCODING": "utf-8", **changes},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=300,
+            stdin=subprocess.DEVNULL,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    return run
