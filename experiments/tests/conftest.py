@@ -12,7 +12,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import common  # noqa: F401  (the way to the project's modules)
+import common
 
 from utils import load_encoder_hparams_and_params
 
