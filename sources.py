@@ -148,7 +148,10 @@ def ask_for_openai_model(base):
 def ask_for_hub_model(session, base, folder, known):
     """What the hub says of each file of a model that is needed, of those it has -> as the other."""
     tokenizers = [file for files in HUB_TOKENIZERS for file in files]
-    answers = ask_for_files(base, ["config.json", *tokenizers, *OPTIONAL, "model.safetensors", SHARDS])
+    small = ["config.json", *tokenizers, *OPTIONAL, SHARDS]
+    for file in small:  # those of an earlier attempt may be of another version than the weights to come
+        (folder / file).unlink(missing_ok=True)
+    answers = ask_for_files(base, [*small, "model.safetensors"])
     there = {file: answer for file, answer in answers.items() if not is_not_there(answer)}
     for file, answer in there.items():
         if isinstance(answer, Exception):
@@ -160,7 +163,6 @@ def ask_for_hub_model(session, base, folder, known):
     shards = {}
 
     def find_shards():
-        (folder / SHARDS).unlink(missing_ok=True)  # one of an earlier attempt may be that of another version
         download_files(session, base, {SHARDS: there[SHARDS]}, folder, {})
         shards.update(ask_for_files(base, list_shards(folder / SHARDS)))
         return list(shards)

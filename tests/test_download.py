@@ -377,10 +377,12 @@ def test_shards_of_two_versions_are_not_mixed(server, tmp_path, impatient):
     content = bytearray((served / shards[1]).read_bytes())
     content[-4:] = np.float32(42).tobytes()
     (served / shards[1]).write_bytes(content)
+    config = json.loads((served / "config.json").read_text())
+    (served / "config.json").write_text(json.dumps(config | {"layer_norm_epsilon": 0.5}))
     server.faults.clear()
     find_model_dir("hf:OWNER/NAME", tmp_path / "models", server.url)
-    for shard in shards:
-        assert (folder / shard).read_bytes() == (served / shard).read_bytes()
+    for file in ("config.json", *shards):
+        assert (folder / file).read_bytes() == (served / file).read_bytes()
 
 
 def write_shards(folder, tensors, n):
