@@ -1,0 +1,79 @@
+"""Where each attention head looks: for every token, how much it gathers from itself and those before it.
+
+    python experiments/attention.py "The cat sat on the mat because it was tired"
+    python experiments/attention.py --layer=3 "The cat sat on the mat because it was tired"
+
+draws all heads of all layers, or those of one layer. A row is a token that looks, a column one that is looked
+at, and the weights in each row add up to 1.
+"""
+
+import numpy as np
+from common import encode, hidden_states, labels, write_picture
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from cli import run
+from gpt2 import attention, layer_norm, linear
+from utils import load_encoder_hparams_and_params
+
+
+def attention_weights(x, block, n_head):
+    """How much each token takes from each other one in a block. [n_seq, n_embd] -> [n_head, n_seq, n_seq].
+
+    Attention averages values; of values that are the rows of the identity it gives the weights themselves.
+    """
+    n_seq = len(x)
+    qkv = linear(layer_norm(x, **block["ln_1"]), **block["attn"]["c_attn"])  # -> [n_seq, 3*n_embd]
+    q, k, _ = qkv.reshape(n_seq, 3, n_head, -1).transpose(1, 2, 0, 3)  # -> 3 times [n_head, n_seq, head_dim]
+    mask = np.triu(np.full((n_seq, n_seq), -1e10, dtype=np.float32), 1)
+    return attention(q, k, np.eye(n_seq, dtype=np.float32), mask)
+
+
+def attention_maps(ids, params, n_head):
+    """The weights of all heads of all layers. ids [n_seq] -> [n_layer, n_head, n_seq, n_seq]."""
+    states = hidden_states(ids, params, n_head)[:-1]  # what each block gets, [n_layer, n_seq, n_embd]
+    pairs = zip(states, params["blocks"], strict=True)
+    return np.stack([attention_weights(x, block, n_head) for x, block in pairs])
+
+
+def draw(maps, tokens, titles, n_columns):
+    """A panel for each head, with the tokens at the edges. maps [n_panels, n_seq, n_seq]."""
+    n_rows = -(-len(maps) // n_columns)
+    side = min(0.16 * len(tokens) + 0.4, 60 / n_columns)  # inches
+    figure = Figure(figsize=(side * n_columns + 2, side * n_rows + 1), layout="constrained")
+    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    for axes, weights, title in zip(grid.flat, maps, titles, strict=False):
+        unseen = np.triu(np.ones_like(weights), 1)
+        image = axes.imshow(np.ma.array(weights, mask=unseen), cmap="magma_r", norm=PowerNorm(0.5, 0, 1))
+        axes.set_title(title, fontsize=9)
+        axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8, parse_math=False)
+        axes.set_yticks(range(len(tokens)), tokens, fontsize=8, parse_math=False)
+    for axes in grid.flat[len(maps) :]:
+        axes.set_axis_off()
+    figure.colorbar(image, ax=grid, label="weight", shrink=min(1, 3 / n_rows), aspect=15)
+    return figure
+
+
+def main(prompt: str, layer: int = None, model_size: str = None, out: str = "attention.png"):
+    """Draw the attention maps of a text.
+
+    Args:
+        prompt: the text.
+        layer: draw the heads of this layer only.
+        model_size: as for gpt2.py.
+        out: where to write the picture.
+    """
+    encoder, hparams, params = load_encoder_hparams_and_params(model_size)
+    ids = encode(encoder, prompt, params)
+    n_layer, n_head = hparams["n_layer"], hparams["n_head"]
+    if layer is not None and layer >= n_layer:
+        raise ValueError(f"layer must be from 0 to {n_layer - 1}, not {layer}")
+    maps = attention_maps(ids, params, n_head)  # [n_layer, n_head, n_seq, n_seq]
+    layers = range(n_layer) if layer is None else [layer]
+    titles = [f"layer {layer}, head {head}" for layer in layers for head in range(n_head)]
+    n_columns = n_head if layer is None else min(n_head, 4)
+    write_picture(out, draw(np.concatenate(maps[layers]), labels(encoder, ids), titles, n_columns))
+
+
+if __name__ == "__main__":
+    run(main)

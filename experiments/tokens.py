@@ -1,0 +1,82 @@
+"""How a text is cut into tokens, in colours; and how one word is merged from its bytes, step by step.
+
+    python experiments/tokens.py "Rumpelstiltskin spins straw into gold"
+    python experiments/tokens.py --merges "Rumpelstiltskin"
+
+Byte-pair encoding begins with single bytes and merges, again and again, the two neighbours that stand first in
+the list of pairs (vocab.bpe), until no neighbours stand there. `encoder.py` does the same with a heap.
+"""
+
+import itertools
+
+from common import labels
+
+from cli import run
+from encoder import PATTERN
+from utils import load_encoder_hparams_and_params
+
+COLOURS = (152, 223, 182, 194, 189)  # of the terminal's 256
+
+
+def merge_steps(word, encoder):
+    """Yield (tokens, the pair to merge next) from the bytes on; at the end there is no pair, None."""
+    tokens = [encoder.byte_encoder[byte] for byte in word.encode("utf-8")]
+    while True:
+        pairs = [pair for pair in itertools.pairwise(tokens) if pair in encoder.bpe_ranks]
+        if not pairs:
+            yield tokens, None
+            return
+        first = min(pairs, key=encoder.bpe_ranks.get)
+        yield tokens, first
+        tokens = merge(tokens, first)
+
+
+def merge(tokens, pair):
+    """Merge each occurrence of the pair: (["a", "b", "c"], ("a", "b")) -> ["ab", "c"]."""
+    merged = []
+    for token in tokens:
+        if merged and (merged[-1], token) == pair:
+            merged[-1] += token
+        else:
+            merged.append(token)
+    return merged
+
+
+def in_colours(texts):
+    """The texts one after the other, each on another background than its neighbours."""
+    colours = itertools.cycle(COLOURS)
+    return "".join(f"\x1b[30;48;5;{next(colours)}m{text}\x1b[0m" for text in texts)
+
+
+def main(text: str, merges: bool = False, model_size: str = None):
+    """Show how a text is cut into tokens.
+
+    Args:
+        text: the text.
+        merges: show each step from the bytes of a word to its tokens, for all words of the text.
+        model_size: the model whose tokens they are, as for gpt2.py.
+    """
+    encoder, _, _ = load_encoder_hparams_and_params(model_size)
+    ids = encoder.encode(text)
+    if not merges:
+        print(in_colours(labels(encoder, ids)))
+        print(*ids)
+        print(f"{len(ids)} tokens, {len(text)} characters, {len(text.encode('utf-8'))} bytes")
+        return
+    for word in PATTERN.findall(text):
+        for tokens, pair in merge_steps(word, encoder):
+            print(in_colours(in_characters(encoder, tokens)), end="")
+            print(
+                f"   {' + '.join(in_characters(encoder, pair))}: pair {encoder.bpe_ranks[pair] + 1}"
+                if pair
+                else ""
+            )
+
+
+def in_characters(encoder, tokens):
+    """Tokens, as vocab.bpe writes them, as one can read them."""
+    return labels(encoder, [encoder.encoder[token] for token in tokens])
+
+
+if __name__ == "__main__":
+    run(main)
