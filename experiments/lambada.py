@@ -32,7 +32,7 @@ def read_texts(path):
 
 
 def predict(context, word, encoder, params, n_head):
-    """For each token of the word, its log-probability and whether it is the likeliest -> [n_word], [n_word]."""
+    """For each token of the word, its log-probability and whether it is the likeliest: [n_word] each."""
     word_ids = encoder.encode(word)
     ids = [*encoder.encode(context), *word_ids][-len(params["wpe"]) - 1 :]  # the last of a long text
     logits = gpt2(ids[:-1], **params, n_head=n_head, n_logits=len(word_ids))  # [n_word, n_vocab]

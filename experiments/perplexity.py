@@ -5,8 +5,8 @@
 
 Perplexity is exp of the mean surprise of a token, in nats. A window of `context` tokens moves on by `stride`
 and scores what is new in it: with a small stride each token has much text before it, and the run takes long.
-In the file a line of <|endoftext|> stands between two documents. Bits per byte do not depend on the tokenizer,
-and so compare models with different ones.
+In the file a line of <|endoftext|> stands between two documents. Bits per byte do not depend on the
+tokenizer, and so compare models with different ones.
 """
 
 import hashlib
@@ -44,12 +44,13 @@ def total_surprise(ids, params, n_head, stride, state=None):
     Raises:
         ValueError: the state is that of another run.
     """
-    run_id = hashlib.sha256(np.array([*ids, stride, *params["wpe"].shape])).hexdigest()
-    done = {"run": run_id, "n_scored": 0, "nats": 0.0}
+    what = np.array([*ids, stride]).tobytes() + params["wpe"].tobytes()  # wpe stands for model and context
+    done = {"run": hashlib.sha256(what).hexdigest(), "n_scored": 0, "nats": 0.0}
     if state and Path(state).exists():
-        done = read_json(state)
-        if done.get("run") != run_id:
+        saved = read_json(state)
+        if saved.get("run") != done["run"]:
             raise ValueError(f"{state} is of another text, model, context or stride; give another file")
+        done = saved
     with progress(None, len(ids) - 1, "token", done["n_scored"]) as bar:
         for log_probs in score_rest(done["n_scored"], ids, params, n_head, stride):
             done["n_scored"] += len(log_probs)

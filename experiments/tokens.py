@@ -3,7 +3,7 @@
     python experiments/tokens.py "Rumpelstiltskin spins straw into gold"
     python experiments/tokens.py --merges "Rumpelstiltskin"
 
-Byte-pair encoding begins with single bytes and merges, again and again, the two neighbours that stand first in
+Byte-pair encoding begins with single bytes and merges, again and again, the neighbours that stand first in
 the list of pairs (vocab.bpe), until no neighbours stand there. `encoder.py` does the same with a heap.
 """
 

@@ -17,12 +17,34 @@ import common
 from utils import load_encoder_hparams_and_params
 
 EXPERIMENTS = Path(common.__file__).parent
+ROOT = EXPERIMENTS.parent
 
 
 @pytest.fixture(scope="session")
 def demo():
     """The bundled model: encoder, hparams, params."""
     return load_encoder_hparams_and_params("demo")
+
+
+@pytest.fixture(scope="session")
+def encoder(demo):
+    return demo[0]
+
+
+@pytest.fixture(scope="session")
+def model(demo):
+    """What the functions of gpt2.py take."""
+    _, hparams, params = demo
+    return {"params": params, "n_head": hparams["n_head"]}
+
+
+@pytest.fixture
+def reference(demo):
+    """The same model in transformers."""
+    from reference import reference_model
+
+    _, hparams, params = demo
+    return reference_model(params, hparams)
 
 
 @pytest.fixture

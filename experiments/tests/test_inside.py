@@ -17,27 +17,9 @@ import torch
 import transformers
 from hypothesis import given
 from hypothesis import strategies as st
-from reference import reference_model
 
 PROMPT = "The cat sat on the mat because it was tired"
 PNG = b"\x89PNG\r\n\x1a\n"
-
-
-@pytest.fixture(scope="session")
-def reference(demo):
-    _, hparams, params = demo
-    return reference_model(params, hparams)
-
-
-@pytest.fixture(scope="session")
-def model(demo):
-    _, hparams, params = demo
-    return {"params": params, "n_head": hparams["n_head"]}
-
-
-@pytest.fixture(scope="session")
-def encoder(demo):
-    return demo[0]
 
 
 @pytest.fixture(scope="session")
