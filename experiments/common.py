@@ -52,8 +52,10 @@ def progress(iterable, n, unit, n_done=0):
 
 
 def write_whole(path, content):
-    """Write bytes to a file that has its name only when it is whole."""
+    """Write bytes to a file, which has its name only when it is whole; ValueError if there is no such folder."""
     path = Path(path)
+    if not path.parent.is_dir():
+        raise ValueError(f"there is no folder {path.parent} to write {path.name} to")
     part = path.with_name(f"{path.name}.part")
     try:
         part.write_bytes(content)

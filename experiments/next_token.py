@@ -48,7 +48,7 @@ def main(
     prompt: str,
     temperature: float = 0.7,
     top_k: int = 5,
-    top_p: float = 0.8,
+    top_p: float = 0.6,
     n_tokens: int = 12,
     model_size: str = None,
     out: str = "next_token.png",

@@ -8,10 +8,10 @@ first), in bits: n bits are as surprising as n heads in n tosses of a coin. On t
 pointer shows its own, and the five likeliest tokens in its place.
 """
 
-import html as html_module
+from html import escape
 
 import numpy as np
-from common import progress, spell, visible, write_whole
+from common import labels, progress, spell, visible, write_whole
 
 from cli import run
 from commands import read_text
@@ -19,7 +19,7 @@ from gpt2 import gpt2
 from sampling import log_softmax
 from utils import load_encoder_hparams_and_params
 
-TERMINAL_COLOURS = (231, 230, 229, 228, 222, 221, 215, 209, 203, 197)  # of 256: from white to red
+COLOURS = (231, 230, 229, 228, 222, 221, 215, 209, 203, 197)  # of 256: from white to red
 MOST = 15  # bits: from there on a colour is red
 PAGE = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><title>Surprise</title>
@@ -37,7 +37,7 @@ span:hover::after {{ content: attr(data-tip); position: fixed; right: 1em; top: 
 
 
 def surprises(ids, params, n_head, n_best=5):
-    """Yield for each token but the first: its id, its surprise, and [(id, surprise)] of the n_best likeliest.
+    """Yield for each token but the first its surprise, and [(id, surprise)] of the n_best likeliest.
 
     A long text is read in windows; each token sees at least the half of a context before it.
     """
@@ -49,24 +49,23 @@ def surprises(ids, params, n_head, n_best=5):
         bits = -log_softmax(logits) / np.log(2)  # [n_new, n_vocab]
         for target, row in zip(targets, bits, strict=True):
             best = np.argsort(row)[:n_best]  # [n_vocab] -> [n_best]
-            yield target, row[target], list(zip(best.tolist(), row[best], strict=True))
+            yield row[target], list(zip(best.tolist(), row[best], strict=True))
 
 
 def for_terminal(text, bits):
     """The text of a token on a background of one of 256 colours."""
-    step = min(int(bits / MOST * len(TERMINAL_COLOURS)), len(TERMINAL_COLOURS) - 1)
-    shown = text.replace("\n", "↵\n") if text.isspace() else text
-    lines = [f"\x1b[30;48;5;{TERMINAL_COLOURS[step]}m{line}\x1b[0m" for line in shown.split("\n")]
-    return "\n".join(lines)
+    step = min(int(bits / MOST * len(COLOURS)), len(COLOURS) - 1)
+    shown = "".join(char if char.isprintable() else visible(char) for char in text)
+    return f"\x1b[30;48;5;{COLOURS[step]}m{shown}\x1b[0m" + "\n" * text.count("\n")
 
 
 def for_page(text, bits, best):
     """The text of a token as a <span>; best is [(text, surprise)] of the likeliest tokens."""
-    tip = [f"{bits:5.1f} bits  {visible(text)}", ""]
-    tip += [f"{100 * 2**-b:5.1f} %     {visible(other)}" for other, b in best]
+    lines = [f"{bits:5.1f} bits  {visible(text)}", ""]
+    lines += [f"{100 * 2**-b:5.1f} %     {other}" for other, b in best]
+    tip = escape("\n".join(lines))
     rest = round(255 - 175 * min(bits / MOST, 1))
-    quoted = html_module.escape("\n".join(tip))
-    return f'<span style="--rest: {rest}" data-tip="{quoted}">{html_module.escape(text)}</span>'
+    return f'<span style="--rest: {rest}" data-tip="{tip}">{escape(text)}</span>'
 
 
 def main(text: str = None, file: str = None, html: str = None, model_size: str = None):
@@ -80,26 +79,19 @@ def main(text: str = None, file: str = None, html: str = None, model_size: str =
     """
     if (text is None) == (file is None):
         raise ValueError("give a text, in quotes, or --file=PATH")
-    text = read_text(file) if text is None else text
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
-    ids = [encoder.end_of_text, *encoder.encode(text)]
-    n_tokens, total, spans = len(ids) - 1, 0.0, []
-    if n_tokens == 0:
-        raise ValueError("the text is empty")
-    rows = surprises(ids, params, hparams["n_head"])
-    for id, bits, best in progress(rows, n_tokens, "token") if html else rows:
-        (token,) = spell(encoder, [id])
-        if html:
-            spans.append(for_page(token, bits, [(*spell(encoder, [id]), bits) for id, bits in best]))
-        else:
-            print(for_terminal(token, bits), end="", flush=True)
-        total += bits
-    summary = f"{total:.1f} bits, {total / n_tokens:.2f} for each of {n_tokens} tokens"
-    if html:
-        write_whole(html, PAGE.format(spans="".join(spans), summary=summary).encode("utf-8"))
-        print(html)
+    ids = [encoder.end_of_text, *encoder.encode(read_text(file) if text is None else text)]
+    n_tokens = len(ids) - 1
+    rows = list(progress(surprises(ids, params, hparams["n_head"]), n_tokens, "token"))
+    tokens, bits = spell(encoder, ids[1:]), [bits for bits, _ in rows]
+    summary = f"{sum(bits):.1f} bits, {sum(bits) / max(1, n_tokens):.2f} for each of {n_tokens} tokens"
+    if html is None:
+        print("".join(map(for_terminal, tokens, bits)), summary, sep="\n")
     else:
-        print(f"\n{summary}")
+        likeliest = [[(*labels(encoder, [id]), bits) for id, bits in best] for _, best in rows]
+        spans = "".join(map(for_page, tokens, bits, likeliest))
+        write_whole(html, PAGE.format(spans=spans, summary=summary).encode("utf-8"))
+        print(html)
 
 
 if __name__ == "__main__":

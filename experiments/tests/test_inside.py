@@ -132,7 +132,7 @@ class Page(html.parser.HTMLParser):
 def test_surprise_is_transformers_loss(encoder, model, ids, reference):
     ids = [encoder.end_of_text, *ids]
     loss = reference(torch.tensor([ids]), labels=torch.tensor([ids])).loss.item()
-    bits = [bits for _, bits, _ in surprise.surprises(ids, **model)]
+    bits = [bits for bits, _ in surprise.surprises(ids, **model)]
     assert np.mean(bits) * np.log(2) == pytest.approx(loss, rel=1e-5)
 
 
@@ -141,8 +141,7 @@ def test_each_token_of_a_long_text_sees_half_a_context_or_more(model, reference)
     ids = np.random.default_rng(0).integers(4096, size=50).tolist()
     small = {**model["params"], "wpe": model["params"]["wpe"][:16]}
     rows = list(surprise.surprises(ids, small, model["n_head"]))
-    assert [id for id, _, _ in rows] == ids[1:]
-    for place, (id, bits, best) in enumerate(rows, 1):
+    for place, (id, (bits, best)) in enumerate(zip(ids[1:], rows, strict=True), 1):
         possible = []
         for n_before in range(min(place, 8), min(place, 16) + 1):
             logits = run_reference(reference, ids[place - n_before : place]).logits[0, -1]
@@ -160,7 +159,7 @@ def test_surprise_colours_the_text_in_the_terminal(run):
     status, stdout, stderr = run("surprise.py", "--model_size=demo", text)
     assert (status, stderr) == (0, "")
     shown, _, summary = re.sub(r"\x1b\[[\d;]*m", "", stdout).rstrip().rpartition("\n")
-    assert shown.replace("↵", "") == text.replace("ö", r"\xc3\xb6")
+    assert shown.replace("↵", "") == text.replace("ö", r"\xc3\xb6").replace("\t", "→")
     assert len(set(re.findall(r"\x1b\[30;48;5;(\d+)m", stdout))) > 3
     assert re.fullmatch(r"[\d.]+ bits, [\d.]+ for each of \d+ tokens", summary)
 
@@ -274,5 +273,9 @@ def test_a_layer_that_is_not_there_is_refused(run):
 
 def test_a_picture_that_cannot_be_written_is_one_line(run, tmp_path):
     status, stdout, stderr = run("attention.py", "--model_size=demo", "--out=no/where.png", PROMPT)
+    assert (status, stdout) == (2, "")
+    assert stderr == "attention.py: there is no folder no to write where.png to\n"
+    (tmp_path / "a folder").mkdir()
+    status, stdout, stderr = run("attention.py", "--model_size=demo", "--out=a folder", PROMPT)
     assert (status, stdout, stderr.count("\n")) == (1, "", 1)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["a folder"]
