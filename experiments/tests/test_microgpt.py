@@ -1,0 +1,197 @@
+"""microgpt.py against the same formulas one number at a time, in plain Python."""
+
+import json
+import math
+
+import microgpt
+import numpy as np
+import pytest
+
+from files import CheckpointError
+
+CHARS, N_EMBD, N_CTX = "abcde", 8, 6
+
+
+def random_weights(n_layer, seed=0):
+    """{name: list of rows}, in microGPT's shapes."""
+    rng = np.random.default_rng(seed)
+    shapes = {"wte": (len(CHARS) + 1, N_EMBD), "wpe": (N_CTX, N_EMBD), "lm_head": (len(CHARS) + 1, N_EMBD)}
+    for n in range(n_layer):
+        shapes |= dict.fromkeys([f"layer{n}.attn_w{kind}" for kind in "qkvo"], (N_EMBD, N_EMBD))
+        shapes |= {f"layer{n}.mlp_fc1": (4 * N_EMBD, N_EMBD), f"layer{n}.mlp_fc2": (N_EMBD, 4 * N_EMBD)}
+    return {name: rng.normal(0, 0.4, shape).tolist() for name, shape in shapes.items()}
+
+
+def write(path, state_dict, chars=CHARS, n_head=2):
+    path.write_text(
+        json.dumps({"chars": chars, "n_head": n_head, "state_dict": state_dict}), encoding="utf-8"
+    )
+    return path
+
+
+# The model, in numbers and lists.
+
+
+def product(rows, x):
+    return [math.fsum(weight * value for weight, value in zip(row, x, strict=True)) for row in rows]
+
+
+def plus(x, y):
+    return [a + b for a, b in zip(x, y, strict=True)]
+
+
+def normed(x):
+    return [value / math.sqrt(math.fsum(v * v for v in x) / len(x) + 1e-5) for value in x]
+
+
+def probabilities(scores):
+    total = math.fsum(math.exp(score) for score in scores)
+    return [math.exp(score) / total for score in scores]
+
+
+def loop_logits(id, position, weights, n_head, keys, values):
+    """The logits after one token. Its keys and values go to the end of the lists of each layer."""
+    x = normed(plus(weights["wte"][id], weights["wpe"][position]))
+    for n in range(len(keys)):
+        query, key, value = (product(weights[f"layer{n}.attn_w{kind}"], normed(x)) for kind in "qkv")
+        keys[n].append(key)
+        values[n].append(value)
+        size, gathered = len(x) // n_head, []
+        for start in range(0, len(x), size):
+            span = range(start, start + size)
+            scores = [math.fsum(query[j] * k[j] for j in span) / math.sqrt(size) for k in keys[n]]
+            shares = probabilities(scores)
+            gathered += [math.fsum(p * v[j] for p, v in zip(shares, values[n], strict=True)) for j in span]
+        x = plus(x, product(weights[f"layer{n}.attn_wo"], gathered))
+        hidden = [value if value > 0 else 0.0 for value in product(weights[f"layer{n}.mlp_fc1"], normed(x))]
+        x = plus(x, product(weights[f"layer{n}.mlp_fc2"], hidden))
+    return product(weights["lm_head"], x)
+
+
+@pytest.mark.parametrize(("n_layer", "n_head"), [(0, 1), (1, 1), (1, 2), (3, 4)])
+def test_the_logits_are_those_of_plain_loops(tmp_path, n_layer, n_head):
+    weights = random_weights(n_layer)
+    chars, params, n_head = microgpt.load(write(tmp_path / "a.json", weights, n_head=n_head))
+    assert chars == CHARS
+    ids = [5, 0, 3, 3, 1, 4]
+    keys, values = ([[] for _ in range(n_layer)] for _ in "kv")
+    expected = [loop_logits(id, n, weights, n_head, keys, values) for n, id in enumerate(ids)]
+    logits = microgpt.microgpt(ids, **params, n_head=n_head)
+    assert logits.dtype == np.float64
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-10)
+
+    cache = microgpt.new_cache(params, n_head)
+    for start, end in ((0, 3), (3, 4), (4, 6)):
+        logits = microgpt.microgpt(ids[start:end], **params, n_head=n_head, cache=cache, n_past=start)
+        np.testing.assert_allclose(logits, expected[start:end], rtol=0, atol=1e-10)
+
+
+# Names.
+
+
+def test_first_characters_come_as_often_as_the_softmax_says(tmp_path):
+    weights = random_weights(1)
+    _, params, n_head = microgpt.load(write(tmp_path / "a.json", weights))
+    expected = [logit / 2.5 for logit in loop_logits(5, 0, weights, n_head, [[]], [[]])]
+    expected = np.array(probabilities(expected))
+    rng, n_draws = np.random.default_rng(0), 2000
+    names = [microgpt.sample_name(params, n_head, 2.5, rng) for _ in range(n_draws)]
+    counts = np.bincount([(*name, 5)[0] for name in names], minlength=6)
+    chi_squared = np.sum((counts - n_draws * expected) ** 2 / (n_draws * expected))
+    assert chi_squared < 20.5  # more comes by chance once in 1000 times, with 5 degrees of freedom
+
+
+@pytest.mark.parametrize("seed", [0, 2, 4, 5])
+def test_greedy_names_end_at_bos_or_a_full_context(tmp_path, seed):
+    weights = random_weights(1, seed)
+    _, params, n_head = microgpt.load(write(tmp_path / "a.json", weights))
+    expected, keys, values = [5], [[]], [[]]
+    while len(expected) <= N_CTX and (len(expected) == 1 or expected[-1] != 5):
+        logits = loop_logits(expected[-1], len(expected) - 1, weights, n_head, keys, values)
+        expected.append(logits.index(max(logits)))
+    name = microgpt.sample_name(params, n_head, 0, None)
+    assert name == [id for id in expected if id != 5]
+
+
+def test_no_name_is_longer_than_the_context(tmp_path):
+    weights = random_weights(1)
+    weights["lm_head"] = [[value / 10 for value in row] for row in weights["lm_head"]]  # BOS too is unlikely
+    _, params, n_head = microgpt.load(write(tmp_path / "a.json", weights))
+    rng = np.random.default_rng(0)
+    lengths = {len(microgpt.sample_name(params, n_head, 1, rng)) for _ in range(200)}
+    assert max(lengths) == N_CTX
+    assert min(lengths) < N_CTX
+
+
+# The command line.
+
+
+def test_the_weights_that_come_with_it_invent_names(run):
+    status, out, err = run("microgpt.py", "--seed=1", "--n_names=200")
+    assert (status, err) == (0, "")
+    names = out.split()
+    known = (microgpt.NAMES.parent / "names.txt").read_text(encoding="utf-8").split()
+    assert len(out.splitlines()) == 200
+    assert max(map(len, names)) <= 16
+    assert 20 < len(set(names) & set(known)) < len(set(names)) / 2 + 20  # some are real, many are new
+    assert run("microgpt.py", "--seed=1", "--n_names=200") == (0, out, "")
+    assert run("microgpt.py", "--seed=2", "--n_names=200")[1] != out
+
+
+def test_chars_may_be_a_list_as_they_are_in_microgpt(tmp_path):
+    chars, _, _ = microgpt.load(write(tmp_path / "a.json", random_weights(1), chars=list(CHARS)))
+    assert chars == CHARS
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d["state_dict"].pop("wte"), "wte must be 6 rows"),
+        (lambda d: d["state_dict"].pop("wpe"), "wpe must be"),
+        (lambda d: d["state_dict"].pop("lm_head"), "lm_head must be 6 rows of 8 numbers"),
+        (lambda d: d["state_dict"].pop("layer1.attn_wq"), "layer1.attn_wq must be 8 rows of 8 numbers"),
+        (lambda d: d["state_dict"].pop("layer0.mlp_fc2"), "layer0.mlp_fc2 must be 8 rows of 32 numbers"),
+        (lambda d: d["state_dict"]["layer0.mlp_fc1"].pop(), "layer0.mlp_fc1 must be 32 rows of 8 numbers"),
+        (lambda d: d["state_dict"]["wte"].pop(), "wte must be 6 rows of 8 numbers"),
+        (lambda d: d["state_dict"].update(wte=3), "wte must be 6 rows"),
+        (lambda d: d["state_dict"].update(wte=[[]] * 6), "wte must be 6 rows"),
+        (lambda d: d["state_dict"].update(extra=[[1.0]]), "extra is not in a microGPT of 2 layers"),
+        (lambda d: d["state_dict"].update({"layer3.attn_wq": [[1.0]]}), "layer3.attn_wq is not in"),
+        (lambda d: d["state_dict"].update({"layer0.bias": [[1.0]]}), "layer0.bias is not in"),
+        (lambda d: d["state_dict"]["wpe"][0].pop(), "rows of numbers"),
+        (lambda d: d["state_dict"].update(wpe="abc"), "rows of numbers"),
+        (lambda d: d["state_dict"].update(wpe=[[None] * 8]), "wpe must be 1 rows of 8 numbers"),
+        (lambda d: d.pop("state_dict"), "rows of numbers"),
+        (lambda d: d.update(state_dict=[]), "rows of numbers"),
+        (lambda d: d.pop("chars"), "it must have chars"),
+        (lambda d: d.update(chars=[1, 2]), "it must have chars"),
+        (lambda d: d.update(chars="abcdef"), "wte must be 7 rows"),
+        (lambda d: d.update(n_head="2"), "n_head"),
+        (lambda d: d.update(n_head=3), "n_head must divide n_embd"),
+        (lambda d: d.update(n_head=0), "n_head must divide n_embd"),
+    ],
+)
+def test_what_is_no_microgpt_is_an_error_that_says_why(tmp_path, change, message):
+    content = {"chars": CHARS, "n_head": 2, "state_dict": random_weights(2)}
+    change(content)
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=message) as error:
+        microgpt.load(path)
+    assert str(error.value).startswith(str(path))
+
+
+def test_bad_input_is_one_line(run, tmp_path):
+    (tmp_path / "cut.json").write_text('{"chars": "ab', encoding="utf-8")
+    for arguments, status in [
+        (["missing.json"], 1),
+        (["cut.json"], 1),
+        ([tmp_path], 1),
+        (["--temperature=-1"], 2),
+        (["--temperature=hot"], 2),
+        (["--n_names=-1"], 2),
+        (["--seed=x"], 2),
+    ]:
+        code, out, err = run("microgpt.py", *arguments)
+        assert (code, out, err.count("\n")) == (status, "", 1), err
+        assert err.startswith("microgpt.py: ")
