@@ -183,6 +183,18 @@ def test_the_command_line_writes_what_the_model_would(layout, run, tmp_path):
     assert float(out) == pytest.approx(loss, abs=1e-3)
 
 
+@pytest.mark.parametrize("layout", MODELS)
+@pytest.mark.parametrize("gelu", [None, "exact", "tanh"])
+def test_the_gelu_is_that_of_the_layout_or_of_the_flag(layout, gelu, tmp_path, monkeypatch, capsys):
+    tanh_gelu = gpt2.gelu
+    monkeypatch.setattr(gpt2, "gelu", tanh_gelu)  # which main may change
+    path = save(random_model(layout), tmp_path / "model.pt", layout)
+    mingpt.main(str(path), gelu=gelu, n_head=3, n_tokens_to_generate=1)
+    is_exact = layout != "minGPT" if gelu is None else gelu == "exact"
+    assert gpt2.gelu is (mingpt.exact_gelu if is_exact else tanh_gelu)
+    assert capsys.readouterr().out.startswith("0 ")
+
+
 def test_chance_is_repeated_by_a_seed_and_limited_by_top_k(run, tmp_path):
     save(random_model("minGPT"), tmp_path / "model.npz", "minGPT")
 

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 NAMES = Path(__file__).resolve().parent.parent / "data" / "names.txt"
-N_CTX, N_STEPS, N_BATCH = 32, 400, 32
+N_CTX, N_STEPS, N_BATCH = 32, 300, 32
 
 
 class Since2022(nn.Module):
