@@ -4,7 +4,7 @@
     python experiments/mingpt.py out/ckpt.pt --tokenizer=models/124M --prompt="To be" # tokens are GPT-2's
     python experiments/mingpt.py model.pt --n_head=6 --prompt="1 2 3"                 # any: the prompt is ids
 
-To have a model at once, let PyTorch train a small nanoGPT on names, which takes a minute or so:
+To have a model at once, let PyTorch train a small nanoGPT on names, which takes half a minute:
 
     python experiments/tests/torch_models.py names.pt
     python experiments/mingpt.py names.pt --text=experiments/data/names.txt --seed=1

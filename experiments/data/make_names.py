@@ -35,9 +35,8 @@ def model(ids, weights):
     x = rmsnorm(weights["wte"][ids] + weights["wpe"][: ids.shape[1]])  # [n_batch, n_seq, n_embd]
     for n in range(N_LAYER):
         qkv = [F.linear(rmsnorm(x), weights[f"layer{n}.attn_w{kind}"]) for kind in "qkv"]
-        qkv = [
-            part.unflatten(-1, (N_HEAD, -1)).transpose(1, 2) for part in qkv
-        ]  # [.., n_head, n_seq, head_dim]
+        # [n_batch, n_seq, n_embd] -> [n_batch, n_head, n_seq, head_dim]
+        qkv = [part.unflatten(-1, (N_HEAD, -1)).transpose(1, 2) for part in qkv]
         heads = F.scaled_dot_product_attention(*qkv, is_causal=True).transpose(1, 2).flatten(2)
         x = x + F.linear(heads, weights[f"layer{n}.attn_wo"])
         hidden = F.linear(rmsnorm(x), weights[f"layer{n}.mlp_fc1"]).relu()
@@ -51,13 +50,11 @@ def main():
     names = (DATA / "names.txt").read_text(encoding="utf-8").split()
     chars = "".join(sorted(set("".join(names))))
     bos = len(chars)
-    rows = torch.full(
-        (len(names), N_CTX + 1), bos
-    )  # a name between BOS and BOS, then more of them, not learned
+    rows = torch.full((len(names), N_CTX + 1), bos)  # before, after and behind each name
     for row, name in zip(rows, names, strict=True):
         row[1 : len(name) + 1] = torch.tensor([chars.index(char) for char in name])
     targets = rows[:, 1:].clone()
-    targets[:, 1:][targets[:, :-1] == bos] = -1  # what comes after the BOS at a name's end
+    targets[:, 1:][targets[:, :-1] == bos] = -1  # what comes behind is not learnt
 
     weights = initial_weights(bos + 1)
     optimizer = torch.optim.Adam(weights.values(), lr=LEARNING_RATE)
