@@ -2,7 +2,7 @@
 
     python experiments/tests/torch_models.py names.pt
 
-That is a nanoGPT of the characters of data/names.txt; its context is about five names. It takes half a minute.
+That is a nanoGPT of the characters of data/names.txt, made in half a minute; its context is about five names.
 """
 
 import sys
