@@ -39,6 +39,12 @@ def load_gpt2_params_from_safetensors(path, config):
         CheckpointError: a tensor is missing, has another shape or type, or is one too many.
     """
     tensors = read_safetensors(path)
+    with faults_of(path):
+        return nest_hub_tensors(tensors, config)
+
+
+def nest_hub_tensors(tensors, config):
+    """{Hugging Face's name: array} -> the nested dicts that `gpt2` takes. Raises as the function above."""
     prefix = "transformer." if "transformer.wte.weight" in tensors else ""
     mask = re.compile(rf"{re.escape(prefix)}h\.\d+\.attn\.(bias|masked_bias)")  # constants of older versions
     tensors = {name: tensor for name, tensor in tensors.items() if not mask.fullmatch(name)}
@@ -49,15 +55,14 @@ def load_gpt2_params_from_safetensors(path, config):
         return f"{prefix}{name[:-1]}bias" if name.endswith(".b") else f"{prefix}{name}.weight"
 
     lm_head = tensors.pop("lm_head.weight", None)
-    with faults_of(path):
-        params = build_params(tensors, config, hub_name)
-        wte = params["wte"]
-        if lm_head is None and not config.get("tie_word_embeddings", True):
-            raise CheckpointError("there is no lm_head.weight, though config.json says that it is not wte")
-        if lm_head is not None and (lm_head.shape, lm_head.dtype) != (wte.shape, wte.dtype):
-            raise CheckpointError(f"lm_head.weight is {lm_head.dtype} {list(lm_head.shape)}, wte is not")
-        if lm_head is not None and not np.array_equal(lm_head, wte):
-            params["lm_head"] = lm_head
+    params = build_params(tensors, config, hub_name)
+    wte = params["wte"]
+    if lm_head is None and not config.get("tie_word_embeddings", True):
+        raise CheckpointError("there is no lm_head.weight, though config.json says that it is not wte")
+    if lm_head is not None and (lm_head.shape, lm_head.dtype) != (wte.shape, wte.dtype):
+        raise CheckpointError(f"lm_head.weight is {lm_head.dtype} {list(lm_head.shape)}, wte is not")
+    if lm_head is not None and not np.array_equal(lm_head, wte):
+        params["lm_head"] = lm_head
     return params
 
 

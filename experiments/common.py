@@ -52,7 +52,7 @@ def progress(iterable, n, unit, n_done=0):
 
 
 def write_whole(path, content):
-    """Write bytes to a file, which has its name only when it is whole; ValueError if there is no such folder."""
+    """Write a file, which has its name only when it is whole. ValueError if its folder is not there."""
     path = Path(path)
     if not path.parent.is_dir():
         raise ValueError(f"there is no folder {path.parent} to write {path.name} to")

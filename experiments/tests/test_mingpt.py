@@ -11,7 +11,6 @@ from torch_models import Of2020, Since2022
 
 import gpt2
 from files import CheckpointError
-from utils import DEMO_DIR
 
 torch.set_num_threads(1)
 
@@ -135,12 +134,6 @@ def test_the_loss_is_the_cross_entropy_without_the_targets_that_are_ignored(mode
     assert mingpt.loss(ids.tolist(), targets.tolist(), params, 3) == pytest.approx(expected, abs=1e-5)
 
 
-@pytest.mark.parametrize("targets", [[-1, -1], [1], [[1, 2]], [1, 27], [1, -2]])
-def test_targets_that_are_none_are_an_error(model_and_params, targets):
-    with pytest.raises(ValueError, match="a target for each id, from 0 to 26"):
-        mingpt.loss([1, 2], targets, model_and_params[1], 3)
-
-
 # The text that it writes.
 
 
@@ -163,7 +156,6 @@ def test_the_command_line_writes_what_the_model_would(layout, run, tmp_path):
     save(model, tmp_path / "model.npz", layout)
     ids = torch.tensor([[3, 1]])
     with torch.no_grad():
-        loss = F.cross_entropy(model(ids)[0, :1], ids[0, 1:]).item()
         while ids.shape[1] < 12:
             ids = torch.cat([ids, model(ids)[:, -1:].argmax(-1)], dim=1)
     ids = ids[0].tolist()
@@ -178,9 +170,6 @@ def test_the_command_line_writes_what_the_model_would(layout, run, tmp_path):
         chars + "\n",
         "",
     )
-    status, out, err = run("mingpt.py", "model.npz", "--prompt=3 1", "--eval_only", *flags)
-    assert (status, err) == (0, "")
-    assert float(out) == pytest.approx(loss, abs=1e-3)
 
 
 @pytest.mark.parametrize("layout", MODELS)
@@ -210,17 +199,6 @@ def test_chance_is_repeated_by_a_seed_and_limited_by_top_k(run, tmp_path):
     assert greedy.startswith("0 ")
 
 
-def test_a_tokenizer_of_gpt2(run, tmp_path, demo):
-    """The vocabulary may be padded; here the first of its ids is always the likeliest."""
-    encoder, _, _ = demo
-    model = Since2022(**{**SIZES, "n_vocab": len(encoder.decoder) + 47})
-    torch.nn.init.zeros_(model.lm_head.weight)
-    save(model, tmp_path / "model.npz", "minGPT")
-    flags = [f"--tokenizer={DEMO_DIR}", "--n_head=3", "--temperature=0", "-n", "2", "--prompt=The king"]
-    expected = "The king" + encoder.decode([0, 0]) + "\n"
-    assert run("mingpt.py", "model.npz", *flags) == (0, expected, "")
-
-
 # Errors.
 
 
@@ -229,11 +207,10 @@ def test_every_tensor_must_be_there_in_its_shape(layout, tmp_path):
     tensors = {name: tensor.numpy() for name, tensor in random_model(layout).state_dict().items()}
     path = tmp_path / "model.npz"
     for name, tensor in tensors.items():
-        if name.endswith(mingpt.MASKS):
+        if name.endswith("attn.mask"):
             continue
-        where = "/".join(mingpt.our_name(name).split("/")[:2])  # h0/attn
         np.savez(path, **{other: tensors[other] for other in tensors if other != name})
-        with pytest.raises(CheckpointError, match=f"there is no .*{where}") as error:
+        with pytest.raises(CheckpointError, match=r"there is no|is not there") as error:
             mingpt.load(path)
         assert str(error.value).startswith(f"{path}: ")
         if not name.endswith("wpe.weight"):  # one position more would be fine
@@ -261,7 +238,7 @@ def test_a_model_of_transformers_is_an_error(tmp_path):
     tensors = random_model("minGPT").state_dict()
     tensors = {name: x.T if ".c_" in name and x.ndim == 2 else x for name, x in tensors.items()}
     torch.save(tensors, tmp_path / "pytorch_model.bin")
-    with pytest.raises(CheckpointError, match="h0/"):
+    with pytest.raises(CheckpointError, match=r"h\.0\."):
         mingpt.load(tmp_path / "pytorch_model.bin")
 
 
@@ -275,7 +252,7 @@ def test_no_pickle_is_run(tmp_path, monkeypatch):
     torch.save({"wte": Trap()}, "model.pt")
     np.savez("model.npz", wte=np.array([Trap()], dtype=object))
     for path in ("model.pt", "model.npz"):
-        with pytest.raises(CheckpointError, match="is damaged, or"):
+        with pytest.raises(CheckpointError, match="no state dict"):
             mingpt.load(path)
     assert not (tmp_path / "trapped").exists()
 
@@ -312,15 +289,14 @@ def test_what_is_no_state_dict_is_an_error(content, tmp_path):
         ({"n_head": 0}, "divides n_embd, 24"),
         ({"n_head": 5}, "divides n_embd, 24"),
         ({"gelu": "relu"}, "exact or tanh"),
-        ({"prompt": "27"}, "from 0 to 26"),
+        ({"prompt": "27"}, "'27' is not one of the model's tokens, '0' to '26'"),
         ({"prompt": " "}, "one or more ids"),
-        ({"prompt": "To be"}, "must be ids"),
-        ({"prompt": "-1"}, "must be ids"),
-        ({"text": "3.txt"}, "3 different characters, and the model 27 tokens"),
+        ({"prompt": "To be"}, "'To' is not one"),
+        ({"prompt": "-1"}, "'-1' is not one"),
+        ({"text": "3.txt"}, "3 different characters, the model 27 tokens"),
         ({"text": "latin.txt"}, "latin.txt: "),
-        ({"text": "27.txt", "prompt": "A"}, "the character 'A' is not one"),
+        ({"text": "27.txt", "prompt": "A"}, "'A' is not one"),
         ({"temperature": -1.0}, "temperature"),
-        ({"eval_only": True}, "a target for each id"),
     ],
 )
 def test_bad_values_are_an_error_that_says_why(flags, message, tmp_path, monkeypatch):
@@ -340,10 +316,9 @@ def test_bad_input_is_one_line(run, tmp_path):
     for arguments, status, message in [
         ([], 2, "the checkpoint is empty"),
         (["missing.npz"], 1, "missing.npz"),
-        (["text.pt"], 1, "it is damaged"),
+        (["text.pt"], 1, "it is no state dict"),
         (["model.npz"], 2, "give --n_head="),
         (["model.npz", "--n_head=3", "--text=missing.txt"], 1, "missing.txt"),
-        (["model.npz", "--n_head=3", "--tokenizer=missing"], 1, "missing"),
     ]:
         code, out, err = run("mingpt.py", *arguments)
         assert (code, out, err.count("\n")) == (status, "", 1), (arguments, code, out, err)
