@@ -13,10 +13,13 @@ data/names.json is by data/make_names.py. These lines, at the end of microgpt.py
     weights = {name: [[p.data for p in row] for row in rows] for name, rows in state_dict.items()}
     json.dump({"chars": uchars, "n_head": n_head, "state_dict": weights}, open("my_names.json", "w"))
 
+With NumPy, np.savez("my_names.npz", chars=uchars, n_head=n_head, **weights) does as well.
+
 RMSNorm: Zhang and Sennrich, 2019, arXiv:1910.07467. microGPT: https://karpathy.github.io/2026/02/12/microgpt/
 """
 
 import operator
+import zipfile
 from pathlib import Path
 
 import common  # noqa: F401  the way to gpt2.py
@@ -70,19 +73,24 @@ def sample_name(params, n_head, temperature, rng):
 
 
 def load(path):
-    """Read chars, n_head and state_dict from a JSON file -> chars, params as `microgpt` takes them, n_head.
+    """Read chars, n_head and the weights of a file -> chars, params as `microgpt` takes them, n_head.
 
     CheckpointError if the file is damaged, or a weight is missing, unknown or misshapen.
     """
-    content = read_json(path, MAX_SIZE)
     try:
-        chars, n_head = "".join(content["chars"]), operator.index(content["n_head"])
-        state_dict = content["state_dict"].items()
-        weights = {name: np.array(rows, dtype=np.float64, ndmin=2) for name, rows in state_dict}
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise CheckpointError(
-            f"{path}: it must have chars, n_head, and a state_dict of rows of numbers"
-        ) from None
+        if Path(path).suffix == ".npz":
+            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
+                weights = dict(arrays)
+            chars, n_head = weights.pop("chars"), weights.pop("n_head")
+        else:
+            content = read_json(path, MAX_SIZE)
+            chars, n_head, weights = content["chars"], content["n_head"], content["state_dict"]
+        chars, n_head = "".join(np.atleast_1d(chars)), operator.index(n_head)
+        weights = {name: np.array(rows, dtype=np.float64, ndmin=2) for name, rows in weights.items()}
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, EOFError, zipfile.BadZipFile):
+        raise CheckpointError(f"{path}: it must have chars, n_head, and weights of rows of numbers") from None
     with faults_of(path):
         params = nest(weights, n_vocab=len(chars) + 1)
         n_embd = params["wte"].shape[1]
@@ -126,8 +134,8 @@ def main(path: str = NAMES, n_names: int = 10, temperature: float = 0.5, seed: i
     """Invent names with the weights of a microGPT.
 
     Args:
-        path: a JSON file with chars, n_head and state_dict, by default data/names.json. Three lines at the
-            top of this script say how microGPT's weights get into one.
+        path: a .json or .npz file with the weights, made as the top of this script says; by default
+            data/names.json.
         n_names: how many names to draw.
         temperature: below 1 the likely characters get likelier; 0 always takes the likeliest.
         seed: a whole number; with the same one chance repeats itself.

@@ -181,6 +181,28 @@ def test_what_is_no_microgpt_is_an_error_that_says_why(tmp_path, change, message
     assert str(error.value).startswith(str(path))
 
 
+def test_an_npz_has_the_same_model(tmp_path):
+    weights = random_weights(2)
+    np.savez(tmp_path / "a.npz", chars=list(CHARS), n_head=2, **weights)
+    chars, params, n_head = microgpt.load(tmp_path / "a.npz")
+    expected = microgpt.load(write(tmp_path / "a.json", weights))
+    assert (chars, n_head) == (expected[0], expected[2])
+    ids = np.arange(N_CTX) % 6
+    logits = microgpt.microgpt(ids, **params, n_head=n_head)
+    np.testing.assert_array_equal(logits, microgpt.microgpt(ids, **expected[1], n_head=n_head))
+
+
+def test_a_damaged_npz_is_an_error(tmp_path):
+    path = tmp_path / "a.npz"
+    np.savez(path, chars=CHARS, n_head=2, **random_weights(2))
+    content = path.read_bytes()
+    np.savez(path, chars=CHARS, n_head=2, wte=np.array([{}], dtype=object))
+    for damaged in (path.read_bytes(), content[:0], content[:1000], content[:-30], b"junk"):
+        path.write_bytes(damaged)
+        with pytest.raises(CheckpointError, match=r"a\.npz: "):
+            microgpt.load(path)
+
+
 def test_bad_input_is_one_line(run, tmp_path):
     (tmp_path / "cut.json").write_text('{"chars": "ab', encoding="utf-8")
     for arguments, status in [
