@@ -8,6 +8,7 @@ the list of pairs (vocab.bpe), until no neighbours stand there. `encoder.py` doe
 """
 
 import itertools
+import sys
 
 from common import labels
 
@@ -43,7 +44,9 @@ def merge(tokens, pair):
 
 
 def in_colours(texts):
-    """The texts one after the other, each on another background than its neighbours."""
+    """The texts, each on another background than its neighbours; outside a terminal, with spaces."""
+    if not sys.stdout.isatty():
+        return " ".join(texts)
     colours = itertools.cycle(COLOURS)
     return "".join(f"\x1b[30;48;5;{next(colours)}m{text}\x1b[0m" for text in texts)
 

@@ -2,7 +2,10 @@
 
 import html.parser
 import itertools
+import os
 import re
+import subprocess
+import sys
 
 import attention
 import common
@@ -15,6 +18,7 @@ import surprise
 import tokens
 import torch
 import transformers
+from conftest import EXPERIMENTS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -201,8 +205,8 @@ def test_the_last_merge_step_is_what_the_encoder_makes(encoder, text):
 def test_tokens_shows_the_text_and_its_ids(run, encoder):
     status, stdout, stderr = run("tokens.py", "--model_size=demo", "Once upon a time")
     assert (status, stderr) == (0, "")
-    shown, ids, counts = re.sub(r"\x1b\[[\d;]*m", "", stdout).splitlines()
-    assert shown == "Once·upon·a·time"
+    shown, ids, counts = stdout.splitlines()
+    assert shown == "On ce ·upon ·a ·time"
     assert [int(id) for id in ids.split()] == encoder.encode("Once upon a time")
     assert counts == "5 tokens, 16 characters, 16 bytes"
 
@@ -211,13 +215,27 @@ def test_tokens_shows_merges(run):
     """The first four pairs of the demo's vocab.bpe are "Ġ t", "h e", "Ġ a", "Ġt he"."""
     status, stdout, stderr = run("tokens.py", "--model_size=demo", "--merges", " the")
     assert (status, stderr) == (0, "")
-    cut = stdout.replace("\x1b[0m", "|")
-    assert re.sub(r"\x1b\[[\d;]*m", "", cut).splitlines() == [
-        "·|t|h|e|   · + t: pair 1",
-        "·t|h|e|   h + e: pair 2",
-        "·t|he|   ·t + he: pair 4",
-        "·the|",
+    assert stdout.splitlines() == [
+        "· t h e   · + t: pair 1",
+        "·t h e   h + e: pair 2",
+        "·t he   ·t + he: pair 4",
+        "·the",
     ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pty is POSIX")
+def test_tokens_has_colours_in_a_terminal():
+    import pty
+
+    master, slave = pty.openpty()
+    command = [sys.executable, EXPERIMENTS / "tokens.py", "--model_size=demo", "Once upon"]
+    subprocess.run(command, stdout=slave, timeout=60, check=True)
+    shown = os.read(master, 1000).decode().splitlines()[0]
+    os.close(slave)
+    os.close(master)
+    pieces = re.findall(r"\x1b\[30;48;5;(\d+)m(.*?)\x1b\[0m", shown)
+    assert [text for _, text in pieces] == ["On", "ce", "·upon"]
+    assert all(before != after for (before, _), (after, _) in itertools.pairwise(pieces))
 
 
 # rounding.py
