@@ -135,6 +135,7 @@ def main(
     if n_embd % n_head or n_steps == 0:
         raise ValueError("n_embd must be a multiple of n_head, and n_steps 1 or more")
     jax.config.update("jax_platforms", "cpu")  # enough here; accelerators may round float32 more coarsely
+    jax.config.update("jax_cpu_enable_async_dispatch", False)  # nothing is under way when Ctrl-C comes
     n_steps = N_STEPS[task] if n_steps is None else n_steps
     path = Path(out or task).expanduser()
     with new_folder(path) as folder:
@@ -151,7 +152,8 @@ def main(
         loss = mean_loss(params, n_head, *new)
         params = train(params, n_head, *known, n_steps, rng)
         print(f"loss for the others: {loss:.4f}, after {n_steps} steps {mean_loss(params, n_head, *new):.4f}")
-        print(f"logits by NumPy and by JAX: {largest_difference(params, n_head, new[0][:, :-1]):.0e} apart")
+        apart = largest_difference(params, n_head, new[0][:, :-1])
+        print(f"logits by NumPy and by JAX: at most {apart:.0e} apart")
         if task == "names":
             texts = draw_texts(params, n_head, encoder)
             print(f"{', '.join(texts)}: {len(set(texts) - set(lines))} of {len(texts)} are new")

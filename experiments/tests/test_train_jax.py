@@ -30,7 +30,7 @@ def losses_of(stdout):
 
 def random_params(rng):
     """A model in which every array, the biases too, matters to the loss; float64."""
-    params = train_jax.init_params(rng, n_vocab=11, n_ctx=5, n_embd=8, n_layer=2)
+    params = train_jax.init_params(rng, n_vocab=11, n_ctx=5, n_embd=8, n_layer=1)
     return jax.tree.map(lambda array: array + 0.3 * rng.standard_normal(array.shape), params)
 
 
@@ -56,7 +56,7 @@ def test_gradients_are_those_of_finite_differences():
 
     places, n_checked = list(find_arrays(params)), 0
     derivatives = [tree[name] for tree, name, _ in find_arrays(jax.tree.map(np.array, gradients))]
-    assert len(places) == len(derivatives) == 2 + 2 * 12 + 2
+    assert len(places) == len(derivatives) == 2 + 12 + 2
     largest = max(float(np.abs(derivative).max()) for derivative in derivatives)
     for (tree, name, _), derivative in zip(places, derivatives, strict=True):
         array = tree[name]
@@ -119,7 +119,7 @@ def test_what_it_is_tested_on_it_has_not_learnt(task, tmp_path, monkeypatch):
     def texts_in(ids, is_answer):
         """What comes before the answers; where nothing does, the answers."""
         starts = is_answer.argmax(axis=-1) + 1
-        return [tuple(row[:start] if start > 1 else row) for row, start in zip(ids, starts, strict=True)]
+        return [(row[:start] if start > 1 else row).tobytes() for row, start in zip(ids, starts, strict=True)]
 
     def train(params, n_head, ids, is_answer, n_steps, rng):
         learnt.extend(texts_in(ids, is_answer))
@@ -139,6 +139,19 @@ def test_what_it_is_tested_on_it_has_not_learnt(task, tmp_path, monkeypatch):
     assert not set(learnt) & set(tested)
     assert len(set(tested)) == (59 if task == "names" else 1000)
     assert len(set(learnt)) == len(learnt) == {"sort": 49_000, "add": 9_000, "names": 534}[task]
+
+
+def test_right_answers_are_those_that_greedy_decoding_gives():
+    params = jax.tree.map(np.float32, random_params(np.random.default_rng(1)))
+    ids = np.random.default_rng(2).integers(11, size=(40, 6))  # all as yet wrong, or nearly
+    is_answer = np.zeros((40, 5), bool)
+    is_answer[:, 2:] = True  # the last three ids
+    answers = [list(gpt2.generate(row[:3], params, N_HEAD, 3)) for row in ids]
+    ids[::4, 3:] = answers[::4]
+    ids[1::4, 3:5] = [answer[:2] for answer in answers[1::4]]
+    expected = sum(list(row[3:]) == answer for row, answer in zip(ids, answers, strict=True))
+    assert 10 <= expected <= 20
+    assert train_jax.count_right(params, N_HEAD, ids, is_answer) == expected
 
 
 def test_it_learns_to_sort(run, tmp_path):
