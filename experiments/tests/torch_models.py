@@ -5,14 +5,14 @@
 That is a nanoGPT of the characters of data/names.txt, made in half a minute; its context is about five names.
 """
 
-import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-NAMES = Path(__file__).resolve().parent.parent / "data" / "names.txt"
+DATA = Path(__file__).resolve().parent.parent / "data"
 N_CTX, N_STEPS = 32, 300
 
 
@@ -105,12 +105,12 @@ def causal_attention(q, k, v, n_head):
     return F.scaled_dot_product_attention(*heads, is_causal=True).transpose(1, 2).flatten(2)
 
 
-def main(path):
+def main():
     torch.manual_seed(1)
     torch.set_num_threads(1)  # for so small a model more take longer
-    names = NAMES.read_text(encoding="utf-8").split()
+    names = (DATA / "names.txt").read_text(encoding="utf-8").split()
     chars = sorted({"\n", *"".join(names)})
-    sizes = {"n_embd": 64, "n_head": 4, "n_layer": 2, "bias": False}
+    sizes = {"n_embd": 32, "n_head": 4, "n_layer": 2, "bias": False}
     model = Since2022(len(chars), N_CTX, **sizes, is_tied=True, gelu="none")
     for parameter in model.parameters():
         if parameter.ndim > 1:
@@ -127,9 +127,9 @@ def main(path):
         optimizer.step()
         if step % 50 == 0 or step == N_STEPS - 1:
             print(f"step {step + 1}: loss {loss.item():.3f}")
-    model_args = {**sizes, "vocab_size": len(chars), "block_size": N_CTX}
-    torch.save({"model": model.state_dict(), "model_args": model_args}, path)
+    weights = {name: tensor.half().numpy() for name, tensor in model.state_dict().items()}
+    np.savez_compressed(DATA / "nanogpt.npz", **weights)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main()
