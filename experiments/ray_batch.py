@@ -80,9 +80,10 @@ class Worker:
         for n in range(0, len(rows), self.batch_size):
             texts = [row[column] for row in rows[n : n + self.batch_size]]
             results += map(self.score, texts) if column == "text" else self.generate(texts)
-        table = pa.Table.from_pylist([{**row, **result} for row, result in zip(rows, results, strict=True)])
+        rows = [{**row, **result} for row, result in zip(rows, results, strict=True)]
+        names = dict.fromkeys(name for row in rows for name in row)  # not all rows need have all of them
         unfinished = self.out / f".{part['name']}"
-        pq.write_table(table, unfinished)
+        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), unfinished)
         os.replace(unfinished, self.out / part["name"])
         return {"n_texts": len(results), "n_tokens": sum(result["n_tokens"] for result in results)}
 
@@ -120,8 +121,9 @@ def work_off(parts, n_workers, *worker_arguments):
     import ray.data  # here, where it slows nothing else
 
     is_cluster = "RAY_ADDRESS" in os.environ
-    here = {"num_cpus": n_workers, "object_store_memory": 2**27, "include_dashboard": False}
-    ray.init(logging_level=logging.ERROR, log_to_driver=False, **({} if is_cluster else here))
+    here = {"address": "local", "num_cpus": n_workers, "object_store_memory": 2**27}  # bytes
+    place = {} if is_cluster else here
+    ray.init(**place, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -138,6 +140,8 @@ def work_off(parts, n_workers, *worker_arguments):
         yield from dataset.iter_rows()
     except ray.exceptions.RayError as error:
         raise OSError(f"a worker failed: {error}") from None
+    finally:
+        ray.shutdown()
 
 
 def main(

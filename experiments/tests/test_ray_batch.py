@@ -37,8 +37,9 @@ def prompts(tmp_path_factory):
         start = rng.randrange(len(text))
         slices[text[start : start + rng.randrange(5, 12)]] = start
     path = tmp_path_factory.mktemp("prompts") / "prompts.jsonl"
-    rows = [json.dumps({"prompt": prompt, "start": start}) for prompt, start in slices.items()]
-    path.write_text("\n".join(rows) + "\n", encoding="utf-8")
+    rows = [{"prompt": prompt, "start": start} for prompt, start in slices.items()]
+    del rows[0]["start"]  # not all rows need have all columns
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
     return path
 
 
@@ -112,7 +113,7 @@ def check_results(out, expected):
         sum(equal) >= len(expected) - 2
     )  # in other batches rounding can tip a balance, though it hardly does
     assert all(row["n_tokens"] == len(row["tokens"]) for row in rows)
-    assert "start" in rows[0]
+    assert rows[0]["start"] is None and all(isinstance(row["start"], int) for row in rows[1:])
 
 
 @needs_proc
