@@ -132,7 +132,7 @@ def work_off(parts, n_workers, *worker_arguments):
     n_cores = int(ray.cluster_resources()["CPU"]) if is_cluster else os.cpu_count()
     n_threads = max(1, n_cores // n_workers)
     env = {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": str(n_threads)}  # read when NumPy is imported
-    workers = ray.data.ActorPoolStrategy(size=n_workers)
+    workers = ray.data.ActorPoolStrategy(size=n_workers, max_tasks_in_flight_per_actor=1)  # none queues up
     dataset = ray.data.from_items(parts, override_num_blocks=len(parts)).map(
         Worker, fn_constructor_args=worker_arguments, compute=workers, runtime_env={"env_vars": env}
     )
