@@ -24,7 +24,7 @@ from pathlib import Path
 import common
 import pyarrow as pa
 import pyarrow.parquet as pq
-from tqdm import tqdm
+from common import progress, write_whole
 
 from cli import run
 from commands import complete, progress_bar, random_stream
@@ -110,9 +110,7 @@ def check_settings(out, settings):
     if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
         raise ValueError(f"{out} has results of other settings, see {path.name} there: give another --out")
     out.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(settings, indent=2), encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole(path, json.dumps(settings, indent=2).encode())
 
 
 def work_off(parts, n_workers, *worker_arguments):
@@ -196,7 +194,7 @@ def main(
     missing = [part for part in parts if not (out / part["name"]).exists()]
     counts = work_off(missing, n_workers, str(out), batch_size, settings) if missing else []
     with contextlib.redirect_stdout(sys.stderr):  # Ray prints there when a worker dies
-        counts = list(tqdm(counts, unit="part", total=len(missing), delay=2, leave=False, disable=None))
+        counts = list(progress(counts, len(missing), "part"))
     n_texts, n_tokens = (sum(count[name] for count in counts) for name in ("n_texts", "n_tokens"))
     seconds = time.perf_counter() - start
     rate = f"{n_tokens / seconds:.1f} tokens/s"

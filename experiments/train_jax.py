@@ -13,9 +13,9 @@ from pathlib import Path
 import jax
 import numpy as np
 import optax
+from common import progress
 from save_model import byte_encoder, new_folder, save_model
 from tasks import TASKS, tokenize
-from tqdm import tqdm
 
 import gpt2
 from cli import run
@@ -80,7 +80,7 @@ def train(params, n_head, ids, is_answer, n_steps, rng):
         updates, state = optimizer.update(gradients, state, params)
         return optax.apply_updates(params, updates), state, loss
 
-    with under_jax(), tqdm(range(n_steps), unit="step", delay=2, leave=False, disable=None) as bar:
+    with under_jax(), progress(range(n_steps), n_steps, "step") as bar:
         for _ in bar:
             rows = rng.integers(len(ids), size=BATCH_SIZE)
             params, state, loss = step(params, state, ids[rows], is_answer[rows])
