@@ -92,8 +92,8 @@ def processes(ray_tmp, name=""):
 
 
 def wait_until(condition):
-    """Wait for a minute at most."""
-    end = time.monotonic() + 60
+    """Wait for three minutes at most."""
+    end = time.monotonic() + 180
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.05)

@@ -36,7 +36,7 @@ def test_commands_print_what_is_shown(command, output):
 
 
 def test_there_are_as_many_of_them_as_there_should_be():
-    assert len(commands_with("text")) == 4
+    assert len(commands_with("text")) == 5
 
 
 def test_every_script_has_its_place():
