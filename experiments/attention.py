@@ -41,12 +41,15 @@ def draw(maps, tokens, titles, n_columns):
     n_rows = -(-len(maps) // n_columns)
     side = min(0.16 * len(tokens) + 0.4, 60 / n_columns)  # inches
     figure = Figure(figsize=(side * n_columns + 2, side * n_rows + 1), layout="constrained")
-    grid = figure.subplots(n_rows, n_columns, sharex=True, sharey=True, squeeze=False)
+    no_ticks = {"xticks": (), "yticks": ()}
+    grid = figure.subplots(n_rows, n_columns, squeeze=False, subplot_kw=no_ticks)
     for axes, weights, title in zip(grid.flat, maps, titles, strict=False):
         unseen = np.triu(np.ones_like(weights), 1)
         image = axes.imshow(np.ma.array(weights, mask=unseen), cmap="magma_r", norm=PowerNorm(0.5, 0, 1))
         axes.set_title(title, fontsize=9)
+    for axes in grid[-1]:
         axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8, parse_math=False)
+    for axes in grid[:, 0]:
         axes.set_yticks(range(len(tokens)), tokens, fontsize=8, parse_math=False)
     for axes in grid.flat[len(maps) :]:
         axes.set_axis_off()
@@ -70,9 +73,10 @@ def main(prompt: str, layer: int = None, model_size: str = None, out: str = "att
         raise ValueError(f"layer must be from 0 to {n_layer - 1}, not {layer}")
     maps = attention_maps(ids, params, n_head)  # [n_layer, n_head, n_seq, n_seq]
     layers = range(n_layer) if layer is None else [layer]
-    titles = [f"layer {layer}, head {head}" for layer in layers for head in range(n_head)]
+    titles = [f"layer {number}, head {head}" for number in layers for head in range(n_head)]
+    panels = np.concatenate(maps[layers])  # [n_layers, n_head, n_seq, n_seq] -> [n_panels, n_seq, n_seq]
     n_columns = n_head if layer is None else min(n_head, 4)
-    write_picture(out, draw(np.concatenate(maps[layers]), labels(encoder, ids), titles, n_columns))
+    write_picture(out, draw(panels, labels(encoder, ids), titles, n_columns))
 
 
 if __name__ == "__main__":

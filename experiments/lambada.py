@@ -24,8 +24,8 @@ def read_texts(path):
     texts = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         try:
-            context, word = json.loads(line)["text"].rstrip().rsplit(" ", 1)
-        except (ValueError, LookupError, TypeError, AttributeError):
+            context, word = json.loads(line)["text"].strip().rsplit(" ", 1)
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             raise ValueError(f'{path}, line {number}: it is no {{"text": ...}} of several words') from None
         texts.append((context, f" {word}"))
     return texts
@@ -33,7 +33,7 @@ def read_texts(path):
 
 def predict(context, word, encoder, params, n_head):
     """For each token of the word, its log-probability and whether it is the likeliest: [n_word] each."""
-    word_ids = encoder.encode(word)
+    word_ids = encoder.encode(word)[-len(params["wpe"]) :]
     ids = [*encoder.encode(context), *word_ids][-len(params["wpe"]) - 1 :]  # the last of a long text
     logits = gpt2(ids[:-1], **params, n_head=n_head, n_logits=len(word_ids))  # [n_word, n_vocab]
     log_probs = log_softmax(logits)[np.arange(len(word_ids)), word_ids]  # [n_word, n_vocab] -> [n_word]
@@ -60,8 +60,10 @@ def main(path: str, n_texts: int = None, model_size: str = None):
         model_size: as for gpt2.py.
     """
     texts = read_texts(path)[:n_texts]
+    if not texts:
+        raise ValueError("n_texts must be 1 or more")
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
-    print(f"{len(texts)} texts    perplexity  accuracy")
+    print(f"{f'{len(texts)} texts':14s} perplexity  accuracy")
     for name, (perplexity, accuracy) in evaluate(texts, encoder, params, hparams["n_head"]).items():
         print(f"{name:14s} {perplexity:10.2f} {accuracy:9.2%}")
 

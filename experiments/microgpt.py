@@ -19,15 +19,15 @@ RMSNorm: Zhang and Sennrich, 2019, arXiv:1910.07467. microGPT: https://karpathy.
 """
 
 import operator
-import zipfile
 from pathlib import Path
 
-import common  # noqa: F401  the way to gpt2.py
 import numpy as np
+from common import read_npz
 
 from cli import run
 from files import CheckpointError, faults_of, read_json
-from gpt2 import linear, mha, new_cache, sample
+from gpt2 import linear, mha, new_cache
+from sampling import sample
 
 NAMES = Path(__file__).resolve().parent / "data" / "names.json"
 MAX_SIZE = 2**26  # bytes of a file of weights
@@ -77,19 +77,16 @@ def load(path):
 
     CheckpointError if the file is damaged, or a weight is missing, unknown or misshapen.
     """
+    if Path(path).suffix == ".npz":
+        content = read_npz(path)
+        content["state_dict"] = {name: content[name] for name in content.keys() - {"chars", "n_head"}}
+    else:
+        content = read_json(path, MAX_SIZE)
     try:
-        if Path(path).suffix == ".npz":
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                weights = dict(arrays)
-            chars, n_head = weights.pop("chars"), weights.pop("n_head")
-        else:
-            content = read_json(path, MAX_SIZE)
-            chars, n_head, weights = content["chars"], content["n_head"], content["state_dict"]
-        chars, n_head = "".join(np.atleast_1d(chars)), operator.index(n_head)
-        weights = {name: np.array(rows, dtype=np.float64, ndmin=2) for name, rows in weights.items()}
-    except CheckpointError:
-        raise
-    except (KeyError, TypeError, ValueError, AttributeError, EOFError, zipfile.BadZipFile):
+        chars, n_head = "".join(np.atleast_1d(content["chars"])), operator.index(content["n_head"])
+        state_dict = content["state_dict"].items()
+        weights = {name: np.array(rows, dtype=np.float64, ndmin=2) for name, rows in state_dict}
+    except (KeyError, TypeError, ValueError, AttributeError):
         raise CheckpointError(f"{path}: it must have chars, n_head, and weights of rows of numbers") from None
     with faults_of(path):
         params = nest(weights, n_vocab=len(chars) + 1)

@@ -7,8 +7,8 @@ PyTorch reads its own files; without it the model must be an .npz, which this wr
 
     np.savez("model.npz", **{name: x.float().numpy() for name, x in model.state_dict().items()})
 
-A file does not say which GELU it was trained with. minGPT since 2022 has GPT-2's; minGPT of 2020 and nanoGPT,
-whose files have model_args, have the exact one. When a text fills the context they drop its first token each
+A file does not say which GELU it was trained with. minGPT of 2020 and nanoGPT, whose lm_head is its wte, have
+the exact one; minGPT since 2022 has GPT-2's. When a text fills the context they drop its first token each
 time; `generate` keeps the newest half.
 
 Formats: github.com/karpathy/minGPT and nanoGPT. The GELUs: Hendrycks and Gimpel, 2016, arXiv:1606.08415.
@@ -18,8 +18,8 @@ import math
 import re
 from pathlib import Path
 
-import common
 import numpy as np
+from common import progress, read_npz
 
 import gpt2
 from cli import run
@@ -34,9 +34,9 @@ NAMES_OF_2020 = {
     r"^blocks": "h",
     r"\bln1\b": "ln_1",
     r"\bln2\b": "ln_2",
-    r"\battn.proj": "attn.c_proj",
-    r"\bmlp.0": "mlp.c_fc",
-    r"\bmlp.2": "mlp.c_proj",
+    r"\battn\.proj": "attn.c_proj",
+    r"\bmlp\.0": "mlp.c_fc",
+    r"\bmlp\.2": "mlp.c_proj",
     r"^head": "lm_head",
 }
 
@@ -66,18 +66,18 @@ def load(path):
     CheckpointError if the file is damaged, or a tensor is missing, unknown or misshapen.
     """
     tensors, model_args = read_tensors(path)
-    is_exact = bool(model_args) or "tok_emb.weight" in tensors
+    is_of_2020 = "tok_emb.weight" in tensors
     with faults_of(path):
         tensors = to_hub_layout(tensors)
-        return nest_hub_tensors(tensors, find_sizes(tensors)), model_args.get("n_head"), is_exact
+        params = nest_hub_tensors(tensors, find_sizes(tensors))
+    return params, model_args.get("n_head"), is_of_2020 or "lm_head" not in params
 
 
 def read_tensors(path):
     """A file of torch.save or np.savez -> {name: float32 array}, and nanoGPT's model_args or {}."""
+    if Path(path).suffix == ".npz":
+        return {name: array.astype(np.float32) for name, array in read_npz(path).items()}, {}
     try:
-        if Path(path).suffix == ".npz":
-            with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
-                return {name: array.astype(np.float32) for name, array in arrays.items()}, {}
         import torch
 
         content = torch.load(path, map_location="cpu", weights_only=True)  # runs nothing that is in it
@@ -89,7 +89,7 @@ def read_tensors(path):
     except (OSError, MemoryError):
         raise
     except Exception:  # there is no end to what a damaged file can raise
-        raise CheckpointError(f"{path}: it is no state dict, saved by torch or as .npz") from None
+        raise CheckpointError(f"{path}: it is no state dict saved by torch") from None
 
 
 def to_hub_layout(tensors):
@@ -117,6 +117,7 @@ def to_hub_layout(tensors):
 
 
 def take(tensors, name):
+    """Remove a tensor from the others and return it; CheckpointError if it is not there."""
     if name not in tensors:
         raise CheckpointError(f"there is no {name}")
     return tensors.pop(name)
@@ -137,7 +138,7 @@ def find_sizes(tensors):
 def characters_of(path, n_vocab):
     """The different characters of a file, in their order: ValueError unless they are n_vocab."""
     with faults_of(path):
-        characters = sorted(set(Path(path).read_text(encoding="utf-8")))
+        characters = sorted(set(Path(path).expanduser().read_text(encoding="utf-8")))
     if len(characters) != n_vocab:
         raise ValueError(f"{path} has {len(characters)} different characters, the model {n_vocab} tokens")
     return characters
@@ -162,7 +163,7 @@ def main(
         text: the file that the model was trained on, whose characters are its tokens.
         n_tokens_to_generate: how many tokens to add.
         n_head: the number of attention heads; only nanoGPT's files have it in them.
-        gelu: exact or tanh; by default exact for nanoGPT and for minGPT of 2020.
+        gelu: exact or tanh; by default exact for minGPT of 2020, and where lm_head is wte, as in nanoGPT.
         temperature: 0 always takes the likeliest token, more is more daring.
         top_k: draw only from this many of the likeliest tokens; 0 is all.
         seed: a whole number; with the same one chance repeats itself.
@@ -170,7 +171,7 @@ def main(
     if gelu not in (None, "exact", "tanh"):
         raise ValueError(f"gelu must be exact or tanh, not {gelu!r}")
     params, n_head_in_file, is_exact = load(checkpoint)
-    n_head = n_head or n_head_in_file
+    n_head = n_head_in_file if n_head is None else n_head
     n_vocab, n_embd = params["wte"].shape
     if type(n_head) is not int or n_head < 1 or n_embd % n_head:
         raise ValueError(f"give --n_head=, a number that divides n_embd, {n_embd}; now it is {n_head}")
@@ -178,16 +179,17 @@ def main(
         gpt2.gelu = exact_gelu  # that is where ffn finds it
 
     tokens = [str(id) for id in range(n_vocab)] if text is None else characters_of(text, n_vocab)
-    separator = " " if text is None else ""
-    words = tokens[:1] if prompt is None else prompt.split() if text is None else prompt
+    words = tokens[:1]
+    if prompt is not None:
+        words = prompt.split() if text is None else prompt
     for word in words:
         if word not in tokens:
             raise ValueError(f"{word!r} is not one of the model's tokens, {tokens[0]!r} to {tokens[-1]!r}")
     ids = [tokens.index(word) for word in words]
     sampling = {"temperature": temperature, "top_k": top_k, "seed": seed}
     new_ids = gpt2.generate(ids, params, n_head, n_tokens_to_generate, **sampling)
-    ids += common.progress(new_ids, n_tokens_to_generate, "token")
-    print(separator.join(tokens[id] for id in ids))
+    ids += progress(new_ids, n_tokens_to_generate, "token")
+    print((" " if text is None else "").join(tokens[id] for id in ids))
 
 
 if __name__ == "__main__":

@@ -65,15 +65,17 @@ def main(
         out: where to write the picture.
     """
     check_sampling(temperature, top_k, top_p, min_p=0, repetition_penalty=1)
-    if temperature == 0 or top_k == 0:
-        raise ValueError("temperature and top_k must be more than 0")
+    if temperature == 0 or n_tokens > 100:
+        raise ValueError("temperature must be more than 0, and n_tokens 100 at most")
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
     ids = encode(encoder, prompt, params)
-    logits = gpt2(ids, **params, n_head=hparams["n_head"], n_logits=1)[-1]  # [n_vocab]
-    likeliest = np.argsort(-logits)[:n_tokens]
+    logits = gpt2(ids, **params, n_head=hparams["n_head"], n_logits=1)[-1].astype(np.float64)  # [n_vocab]
+    likeliest = np.argsort(-logits)[:n_tokens]  # [n_vocab] -> [n_tokens]
     settings = next_token_probabilities(logits, temperature, top_k, top_p)
     settings = {name: probs[likeliest] for name, probs in settings.items()}
-    write_picture(out, draw(settings, labels(encoder, likeliest.tolist()), f"{prompt[-60:]} …"))
+    write_picture(
+        out, draw(settings, labels(encoder, likeliest.tolist()), f"{''.join(labels(encoder, ids[-15:]))} …")
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ def measure_lambada(path, encoder, params, n_head, n_texts=None):
 def measure_wikitext(path, encoder, params, n_head):
     """{measure: figure} of the whole text, but for its first token."""
     lines = [line if line.strip() else "" for line in read_text(path).splitlines(keepends=True)]
-    ids = encoder.encode("\n\n".join(lines))
+    ids = encoder.encode("\n\n".join(lines))  # total_surprise leaves out the first
     nats = total_surprise(ids, params, n_head, stride=len(params["wpe"]))
     return {"WikiText-2, perplexity": math.exp(nats / (len(ids) - 1))}
 

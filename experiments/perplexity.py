@@ -22,6 +22,7 @@ from commands import read_text
 from encoder import END_OF_TEXT
 from files import read_json
 from gpt2 import score_windows
+from layout import find_arrays
 from utils import load_encoder_hparams_and_params
 
 SEPARATOR = f"\n{END_OF_TEXT}\n"
@@ -44,11 +45,12 @@ def total_surprise(ids, params, n_head, stride, state=None):
     Raises:
         ValueError: the state is that of another run.
     """
-    what = np.array([*ids, stride]).tobytes() + params["wpe"].tobytes()  # wpe stands for model and context
-    done = {"run": hashlib.sha256(what).hexdigest(), "n_scored": 0, "nats": 0.0}
-    if state and Path(state).exists():
-        saved = read_json(state)
-        if saved.get("run") != done["run"]:
+    if len(ids) < 2:
+        raise ValueError("there is no text to score")
+    done = {"run": fingerprint(ids, stride, params) if state else None, "n_scored": 0, "nats": 0.0}
+    if state and Path(state).expanduser().exists():
+        saved = read_json(Path(state).expanduser())
+        if saved.keys() != done.keys() or saved["run"] != done["run"]:
             raise ValueError(f"{state} is of another text, model, context or stride; give another file")
         done = saved
     with progress(None, len(ids) - 1, "token", done["n_scored"]) as bar:
@@ -59,6 +61,14 @@ def total_surprise(ids, params, n_head, stride, state=None):
             if state:
                 write_whole(state, json.dumps(done).encode())
     return done["nats"]
+
+
+def fingerprint(ids, stride, params):
+    """A hash of all that a run's result depends on."""
+    digest = hashlib.sha256(np.array([*ids, stride]))
+    for tree, name, _ in find_arrays(params):
+        digest.update(np.ascontiguousarray(tree[name]))
+    return digest.hexdigest()
 
 
 def score_rest(n_scored, ids, params, n_head, stride):
@@ -86,17 +96,21 @@ def main(path: str, stride: int = None, context: int = None, state: str = None, 
     """
     text = read_text(path)
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
-    context = context or hparams["n_ctx"]
-    if context > hparams["n_ctx"]:
+    context = hparams["n_ctx"] if context is None else context
+    stride = (context + 1) // 2 if stride is None else stride
+    if not 1 <= context <= hparams["n_ctx"]:
         raise ValueError(f"context must be from 1 to {hparams['n_ctx']}, not {context}")
     params = params | {"wpe": params["wpe"][:context]}
     ids = encode_documents(encoder, text)
-    nats = total_surprise(ids, params, hparams["n_head"], stride or (context + 1) // 2, state)
     n_bytes = len(text.replace(SEPARATOR, "").encode("utf-8"))
+    if n_bytes == 0:
+        raise ValueError(f"{path} is empty")
+    nats = total_surprise(ids, params, hparams["n_head"], stride, state)
+    nats_per_token = nats / (len(ids) - 1)
     print(f"tokens         {len(ids) - 1:10d}")
     print(f"bytes          {n_bytes:10d}")
-    print(f"nats per token {nats / (len(ids) - 1):10.4f}")
-    print(f"perplexity     {math.exp(nats / (len(ids) - 1)):10.4f}")
+    print(f"nats per token {nats_per_token:10.4f}")
+    print(f"perplexity     {math.exp(nats_per_token):10.4f}")
     print(f"bits per byte  {nats / math.log(2) / n_bytes:10.4f}")
 
 

@@ -21,9 +21,6 @@ import time
 from itertools import islice
 from pathlib import Path
 
-import common
-import pyarrow as pa
-import pyarrow.parquet as pq
 from common import progress, write_whole
 
 from cli import run
@@ -32,17 +29,28 @@ from gpt2 import score as score_ids
 from sampling import check_sampling
 from utils import find_model_dir, load_encoder_hparams_and_params
 
-ROOT = Path(common.__file__).resolve().parent.parent
+try:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+except ImportError:
+    sys.exit('ray_batch.py: it needs more packages: pip install "ray[data]"')
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT, INTEGER = pa.string(), pa.int64()
+SCORE = pa.schema({"text": TEXT, "log_prob": pa.float64(), "n_tokens": INTEGER, "n_bytes": INTEGER})
+CONTINUATION = {"prompt": TEXT, "text": TEXT, "tokens": pa.list_(INTEGER), "finish_reason": TEXT}
+CONTINUATION = pa.schema({**CONTINUATION, "n_tokens": INTEGER})
 
 
-def read_rows(file):
-    """The rows of a file of Parquet or JSON lines, one by one."""
+def read_rows(file, first=0, n_rows=None):
+    """n_rows, or all, of the rows of a file of Parquet or JSON lines, from the first on: yield dicts."""
+    end = None if n_rows is None else first + n_rows
     if Path(file).suffix == ".parquet":
-        for table in pq.ParquetFile(file).iter_batches():
-            yield from table.to_pylist()
+        batches = pq.ParquetFile(file).iter_batches()
+        yield from islice((row for batch in batches for row in batch.to_pylist()), first, end)
     else:
         with open(file, "rb") as lines:
-            yield from map(json.loads, lines)
+            yield from map(json.loads, islice(lines, first, end))
 
 
 def count_rows(file, column):
@@ -60,8 +68,10 @@ def count_rows(file, column):
 def cut_into_parts(files, column, part_size):
     """What each part is: the name of its results, the file of its rows, and the first of those."""
     places = [(str(file), n) for file in files for n in range(0, count_rows(file, column), part_size)]
-    names = [f"part-{number:08}.parquet" for number in range(len(places))]
-    return [{"name": name, "file": file, "first": n} for name, (file, n) in zip(names, places, strict=True)]
+    return [
+        {"name": f"part-{number:08}.parquet", "file": file, "first": first}
+        for number, (file, first) in enumerate(places)
+    ]
 
 
 class Worker:
@@ -75,33 +85,34 @@ class Worker:
     def __call__(self, part):
         """Write the results of a part -> how many texts and tokens they are."""
         column, part_size = self.settings["column"], self.settings["part_size"]
-        rows = list(islice(read_rows(part["file"]), part["first"], part["first"] + part_size))
+        texts = [row[column] for row in read_rows(part["file"], part["first"], part_size)]
         results = []
-        for n in range(0, len(rows), self.batch_size):
-            texts = [row[column] for row in rows[n : n + self.batch_size]]
-            results += map(self.score, texts) if column == "text" else self.generate(texts)
-        rows = [{**row, **result} for row, result in zip(rows, results, strict=True)]
-        names = dict.fromkeys(name for row in rows for name in row)  # not all rows need have all of them
+        for n in range(0, len(texts), self.batch_size):
+            batch = texts[n : n + self.batch_size]
+            results += map(self.score, batch) if column == "text" else self.generate(batch)
         unfinished = self.out / f".{part['name']}"
-        pq.write_table(pa.table({name: [row.get(name) for row in rows] for name in names}), unfinished)
+        schema = SCORE if column == "text" else CONTINUATION
+        pq.write_table(pa.Table.from_pylist(results, schema), unfinished)
         os.replace(unfinished, self.out / part["name"])
         return {"n_texts": len(results), "n_tokens": sum(result["n_tokens"] for result in results)}
 
     def generate(self, prompts):
-        """Prompts -> for each a dict: text, tokens, finish_reason, as in gpt2.py's JSON lines; n_tokens."""
+        """Prompts -> for each a row of CONTINUATION."""
         end_of_text = self.encoder.end_of_text
         inputs = [self.encoder.encode(prompt) or [end_of_text] for prompt in prompts]
         seeds = [random_stream(self.settings["seed"], ids) for ids in inputs]  # equal prompts, equal texts
         task = {**self.model, "stop_id": end_of_text, **self.settings["task"]}
         bar = progress_bar(None, 0, is_quiet=True)
         results = complete(self.encoder, inputs, seeds, task, stop=(), logprobs=None, bar=bar)
-        return [{**result, "n_tokens": len(result["tokens"])} for result in results]
+        rows = zip(prompts, results, strict=True)
+        return [{"prompt": prompt, **result, "n_tokens": len(result["tokens"])} for prompt, result in rows]
 
     def score(self, text):
-        """A text -> log_prob, the sum over its tokens in nats, the first after <|endoftext|>; its lengths."""
+        """A text -> a row of SCORE: log_prob is in nats, of all tokens, the first after <|endoftext|>."""
         ids = [self.encoder.end_of_text, *self.encoder.encode(text)]
         log_prob = float(score_ids(ids, **self.model).sum())
-        return {"log_prob": log_prob, "n_tokens": len(ids) - 1, "n_bytes": len(text.encode("utf-8"))}
+        n_bytes = len(text.encode("utf-8"))
+        return {"text": text, "log_prob": log_prob, "n_tokens": len(ids) - 1, "n_bytes": n_bytes}
 
 
 def check_settings(out, settings):
@@ -120,8 +131,8 @@ def work_off(parts, n_workers, *worker_arguments):
 
     is_cluster = "RAY_ADDRESS" in os.environ
     here = {"address": "local", "num_cpus": n_workers, "object_store_memory": 2**27}  # bytes
-    place = {} if is_cluster else here
-    ray.init(**place, include_dashboard=False, logging_level=logging.ERROR, log_to_driver=False)
+    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
+    ray.init(**({} if is_cluster else here), **quiet)
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -159,7 +170,7 @@ def main(
 
     Args:
         prompts: a file, .parquet or else JSON lines, or a folder with .parquet, .jsonl and .json files. Each
-            row has a "prompt", or with score a "text"; what else it has is kept.
+            row has a "prompt", or with score a "text".
         out: the folder for the results.
         n_workers: how many processes; the processor cores are shared among them.
         model_size: as for gpt2.py. In a cluster all machines need the model's files, in the same place.
@@ -178,7 +189,8 @@ def main(
         temperature = 0.0 if top_p == 1 and seed is None else 1.0
     check_sampling(temperature, 0, top_p, min_p=0, repetition_penalty=1)
     task = {"n_tokens_to_generate": n_tokens_to_generate, "temperature": temperature, "top_p": top_p}
-    out, path, column = Path(out).absolute(), Path(prompts).absolute(), "text" if score else "prompt"
+    out, path = (Path(name).expanduser().absolute() for name in (out, prompts))
+    column = "text" if score else "prompt"
     files = [path]
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in (".parquet", ".jsonl", ".json"))

@@ -4,7 +4,7 @@
 
 float32 keeps 24 binary digits of a number, so each rounding is off by up to 6e-8 of it; a forward pass makes
 millions of roundings. Here all weights become float64, whose own errors are 2**29 times smaller, and the
-functions of gpt2.py compute in it: nothing in them asks for float32.
+functions of gpt2.py compute in it: only the mask is float32, and that is 0 or hides all.
 """
 
 import numpy as np
@@ -32,6 +32,7 @@ def all_states(ids, params, n_head):
 
 
 def rms(x):
+    """The root of the mean square of all values, a number."""
     return np.sqrt(np.mean(x * x))
 
 

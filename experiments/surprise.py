@@ -11,7 +11,7 @@ pointer shows its own, and the five likeliest tokens in its place.
 from html import escape
 
 import numpy as np
-from common import labels, progress, spell, visible, write_whole
+from common import labels, on_colour, progress, token_texts, visible, write_whole
 
 from cli import run
 from commands import read_text
@@ -39,7 +39,7 @@ span:hover::after {{ content: attr(data-tip); position: fixed; right: 1em; top: 
 def surprises(ids, params, n_head, n_best=5):
     """Yield for each token but the first its surprise, and [(id, surprise)] of the n_best likeliest.
 
-    A long text is read in windows; each token sees at least the half of a context before it.
+    A long text is read in windows; each token sees half a context before it, or more, where there is so much.
     """
     n_ctx = len(params["wpe"])
     for start in range(1, len(ids), n_ctx // 2):
@@ -56,7 +56,7 @@ def for_terminal(text, bits):
     """The text of a token on a background of one of 256 colours."""
     step = min(int(bits / MOST * len(COLOURS)), len(COLOURS) - 1)
     shown = "".join(char if char.isprintable() else visible(char) for char in text)
-    return f"\x1b[30;48;5;{COLOURS[step]}m{shown}\x1b[0m" + "\n" * text.count("\n")
+    return on_colour(shown, COLOURS[step]) + "\n" * text.count("\n")
 
 
 def for_page(text, bits, best):
@@ -83,7 +83,7 @@ def main(text: str = None, file: str = None, html: str = None, model_size: str =
     ids = [encoder.end_of_text, *encoder.encode(read_text(file) if text is None else text)]
     n_tokens = len(ids) - 1
     rows = list(progress(surprises(ids, params, hparams["n_head"]), n_tokens, "token"))
-    tokens, bits = spell(encoder, ids[1:]), [bits for bits, _ in rows]
+    tokens, bits = token_texts(encoder, ids[1:]), [bits for bits, _ in rows]
     summary = f"{sum(bits):.1f} bits, {sum(bits) / max(1, n_tokens):.2f} for each of {n_tokens} tokens"
     if html is None:
         print("".join(map(for_terminal, tokens, bits)), summary, sep="\n")

@@ -10,26 +10,23 @@ the list of pairs (vocab.bpe), until no neighbours stand there. `encoder.py` doe
 import itertools
 import sys
 
-from common import labels
+from common import labels, on_colour
 
 from cli import run
-from encoder import PATTERN
-from utils import load_encoder_hparams_and_params
+from encoder import PATTERN, get_encoder
+from utils import find_model_dir
 
 COLOURS = (152, 223, 182, 194, 189)  # of the terminal's 256
 
 
 def merge_steps(word, encoder):
-    """Yield (tokens, the pair to merge next) from the bytes on; at the end there is no pair, None."""
+    """Yield (tokens, the pair to merge next) from the bytes on; at the end the pair is ()."""
     tokens = [encoder.byte_encoder[byte] for byte in word.encode("utf-8")]
-    while True:
-        pairs = [pair for pair in itertools.pairwise(tokens) if pair in encoder.bpe_ranks]
-        if not pairs:
-            yield tokens, None
-            return
+    while pairs := [pair for pair in itertools.pairwise(tokens) if pair in encoder.bpe_ranks]:
         first = min(pairs, key=encoder.bpe_ranks.get)
         yield tokens, first
         tokens = merge(tokens, first)
+    yield tokens, ()
 
 
 def merge(tokens, pair):
@@ -47,8 +44,7 @@ def in_colours(texts):
     """The texts, each on another background than its neighbours; outside a terminal, with spaces."""
     if not sys.stdout.isatty():
         return " ".join(texts)
-    colours = itertools.cycle(COLOURS)
-    return "".join(f"\x1b[30;48;5;{next(colours)}m{text}\x1b[0m" for text in texts)
+    return "".join(map(on_colour, texts, itertools.cycle(COLOURS)))
 
 
 def main(text: str, merges: bool = False, model_size: str = None):
@@ -59,26 +55,19 @@ def main(text: str, merges: bool = False, model_size: str = None):
         merges: show each step from the bytes of a word to its tokens, for all words of the text.
         model_size: the model whose tokens they are, as for gpt2.py.
     """
-    encoder, _, _ = load_encoder_hparams_and_params(model_size)
-    ids = encoder.encode(text)
+    folder = find_model_dir(model_size)
+    encoder = get_encoder(folder.name, folder.parent)
     if not merges:
+        ids = encoder.encode(text)
         print(in_colours(labels(encoder, ids)))
         print(*ids)
         print(f"{len(ids)} tokens, {len(text)} characters, {len(text.encode('utf-8'))} bytes")
         return
     for word in PATTERN.findall(text):
         for tokens, pair in merge_steps(word, encoder):
-            print(in_colours(in_characters(encoder, tokens)), end="")
-            print(
-                f"   {' + '.join(in_characters(encoder, pair))}: pair {encoder.bpe_ranks[pair] + 1}"
-                if pair
-                else ""
-            )
-
-
-def in_characters(encoder, tokens):
-    """Tokens, as vocab.bpe writes them, as one can read them."""
-    return labels(encoder, [encoder.encoder[token] for token in tokens])
+            shown, merged = (labels(encoder, map(encoder.encoder.get, part)) for part in (tokens, pair))
+            step = f"   {' + '.join(merged)}: pair {encoder.bpe_ranks[pair] + 1}" if pair else ""
+            print(in_colours(shown) + step)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ gpt2.py only computes logits. But it is a pure function, written with functions 
 too: put in NumPy's place, they let JAX follow the same lines of code, and differentiate and compile them.
 """
 
+import shlex
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tasks import TASKS, tokenize
 
 import gpt2
 from cli import run
+from utils import MODEL_SIZES
 
 N_STEPS = {"sort": 500, "add": 1500, "names": 300}  # names are few: after more steps it knows them by heart
 BATCH_SIZE = 32
@@ -65,6 +67,12 @@ def mean_loss(params, n_head, ids, is_answer):
     logits = gpt2.gpt2(ids[:, :-1], **params, n_head=n_head)  # [n_batch, n_ctx] -> [n_batch, n_ctx, n_vocab]
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, ids[:, 1:])  # -> [n_batch, n_ctx]
     return (losses * is_answer).sum() / is_answer.sum()
+
+
+def hold_out(ids, is_answer):
+    """Split texts: 1,000 of them, or a tenth, to test with, the others to learn from -> two (ids, is_answer)."""
+    n_new = min(1000, len(ids) // 10)
+    return (ids[:n_new], is_answer[:n_new]), (ids[n_new:], is_answer[n_new:])
 
 
 def train(params, n_head, ids, is_answer, n_steps, rng):
@@ -132,6 +140,8 @@ def main(
     """
     if task not in TASKS:
         raise ValueError(f"there is no task {task!r}: give one of {', '.join(TASKS)}")
+    if out in (*MODEL_SIZES, "demo"):
+        raise ValueError(f"{out} is the name of another model: give another --out")
     if n_embd % n_head or n_steps == 0:
         raise ValueError("n_embd must be a multiple of n_head, and n_steps 1 or more")
     jax.config.update("jax_platforms", "cpu")  # enough here; accelerators may round float32 more coarsely
@@ -141,12 +151,11 @@ def main(
     with new_folder(path) as folder:
         rng, encoder = np.random.default_rng(seed), byte_encoder()
         lines = list(TASKS[task](rng))
-        n_new = min(1000, len(lines) // 10)
-        ids, is_answer = tokenize(lines, encoder)
-        new, known = (ids[:n_new], is_answer[:n_new]), (ids[n_new:], is_answer[n_new:])
+        new, known = hold_out(*tokenize(lines, encoder))
+        n_new, n_ctx = new[1].shape
         print(f"{len(lines) - n_new} texts to learn from, {n_new} others, such as {lines[0]}", flush=True)
 
-        sizes = {"n_vocab": len(encoder.encoder), "n_ctx": is_answer.shape[-1]}
+        sizes = {"n_vocab": len(encoder.encoder), "n_ctx": n_ctx}
         sizes |= {"n_embd": n_embd, "n_layer": n_layer}
         params = init_params(rng, **sizes)
         loss = mean_loss(params, n_head, *new)
@@ -162,7 +171,7 @@ def main(
         save_model(folder, encoder, sizes | {"n_head": n_head}, params)
     question = lines[0].partition("=")[0]
     prompt = "--unconditional --temperature=0.7" if task == "names" else f'"{question}="'
-    print(f"python gpt2.py --model_size={path} {prompt}")
+    print(f"python gpt2.py --model_size={shlex.quote(str(path))} {prompt}")
 
 
 if __name__ == "__main__":

@@ -45,6 +45,38 @@ def test_attention_maps_are_transformers_own(model, ids, reference):
     np.testing.assert_allclose(ours, np.concatenate([layer.numpy() for layer in theirs]), atol=1e-5)
 
 
+def texts_of(labels):
+    return [label.get_text() for label in labels]
+
+
+def test_attention_draws_each_head_in_its_panel(model, ids, encoder):
+    maps = attention.attention_maps(ids, **model)[2:4].reshape(8, len(ids), len(ids))
+    titles, tokens = [f"title {n}" for n in range(8)], common.labels(encoder, ids)
+    figure = attention.draw(maps, tokens, titles, n_columns=4)
+    *panels, colours = figure.axes
+    assert colours.get_ylabel() == "weight"
+    for axes, weights, title in zip(panels, maps, titles, strict=True):
+        (image,) = axes.images
+        drawn = image.get_array()
+        np.testing.assert_array_equal(drawn.mask, np.triu(np.ones_like(weights), 1))
+        np.testing.assert_array_equal(drawn.filled(0), np.tril(weights))
+        assert axes.get_title() == title
+    assert texts_of(panels[0].get_yticklabels()) == texts_of(panels[7].get_xticklabels()) == tokens
+
+
+@pytest.mark.parametrize("layer", [None, 5])
+def test_attention_draws_the_layers_asked_for(monkeypatch, model, ids, layer):
+    drawn = []
+    monkeypatch.setattr(attention, "write_picture", lambda path, figure: drawn.append(figure))
+    attention.main(PROMPT, layer=layer, model_size="demo")
+    *panels, _ = drawn[0].axes
+    layers = range(6) if layer is None else [layer]
+    expected = attention.attention_maps(ids, **model)
+    for axes, (number, head) in zip(panels, itertools.product(layers, range(4)), strict=True):
+        assert axes.get_title() == f"layer {number}, head {head}"
+        np.testing.assert_array_equal(axes.images[0].get_array().data, expected[number, head])
+
+
 @pytest.mark.parametrize("flags", [[], ["--layer=5"]])
 def test_attention_writes_a_picture(run, tmp_path, flags):
     status, stdout, stderr = run("attention.py", "--model_size=demo", *flags, PROMPT)
@@ -74,6 +106,18 @@ def test_the_logit_lens_uses_an_lm_head_of_its_own(model, ids):
     np.testing.assert_array_equal(best, len(turned) - 1 - expected)
 
 
+def test_the_logit_lens_has_its_words_in_their_cells():
+    probs = np.array([[0.1, 0.2, 0.3], [0.7, 0.8, 0.9]])
+    words = np.array([["a", "b", "$c$"], ["d", "e", "a long word"]])
+    axes, _ = logit_lens.draw(probs, words, ["x", "y", "z"]).axes
+    np.testing.assert_array_equal(axes.images[0].get_array(), probs)
+    assert axes.images[0].origin == "lower"
+    placed = {text.get_position(): text.get_text() for text in axes.texts}
+    assert placed == {(0, 0): "a", (1, 0): "b", (2, 0): "$c$", (0, 1): "d", (1, 1): "e", (2, 1): "a long w…"}
+    assert texts_of(axes.get_xticklabels()) == ["x", "y", "z"]
+    assert texts_of(axes.get_yticklabels()) == ["embedding", "layer 0"]
+
+
 def test_logit_lens_writes_a_picture(run, tmp_path):
     status, stdout, stderr = run("logit_lens.py", "--model_size=demo", "--out=lens.png", "It costs $1 or $2")
     assert (status, stdout, stderr) == (0, "lens.png\n", "")
@@ -97,13 +141,27 @@ def test_next_token_probabilities_are_those_after_transformers_warpers(ids, refe
         np.testing.assert_allclose(probs, torch.softmax(expected, dim=-1)[0], atol=1e-6)
 
 
+def test_next_token_has_a_bar_for_each_probability():
+    settings = {"one": np.array([0.5, 0.25, 0.125]), "two": np.array([0.75, 0.25, 0])}
+    panels = next_token.draw(settings, ["a", "b", "c"], "title").axes
+    for axes, (name, probs) in zip(panels, settings.items(), strict=True):
+        assert axes.get_title() == name
+        np.testing.assert_array_equal([bar.get_width() for bar in axes.patches], probs)
+        assert [bar.get_y() + bar.get_height() / 2 for bar in axes.patches] == [0, 1, 2]
+    assert texts_of(panels[0].get_yticklabels()) == ["a", "b", "c"]
+    assert panels[0].yaxis_inverted() and panels[1].yaxis_inverted()
+    assert texts_of(panels[1].texts) == ["75.0 %", "25.0 %", ""]
+
+
 def test_next_token_writes_a_picture(run, tmp_path):
     status, stdout, stderr = run("next_token.py", "--model_size=demo", PROMPT)
     assert (status, stdout, stderr) == (0, "next_token.png\n", "")
     assert (tmp_path / "next_token.png").read_bytes().startswith(PNG)
 
 
-@pytest.mark.parametrize("flag", ["--temperature=0", "--temperature=-1", "--top_k=0", "--top_p=0"])
+@pytest.mark.parametrize(
+    "flag", ["--temperature=0", "--temperature=-1", "--top_k=0", "--top_p=0", "--n_tokens=101"]
+)
 def test_next_token_refuses_what_leaves_no_choice(run, flag):
     status, stdout, stderr = run("next_token.py", "--model_size=demo", flag, PROMPT)
     assert (status, stdout) == (2, "")
@@ -187,6 +245,15 @@ def test_surprise_s_page_has_the_text_and_the_likeliest_tokens(run, encoder, tmp
             assert token == common.labels(encoder, [other])[0]
 
 
+def test_a_more_surprising_token_is_redder():
+    spans = [surprise.for_page("a", bits, []) for bits in (0, 5, 10, 15, 20)]
+    rest = [int(re.search(r"--rest: (\d+)", span)[1]) for span in spans]
+    assert rest == [255, 197, 138, 80, 80]
+    steps = [surprise.for_terminal("a", bits) for bits in (0, 1.4, 1.6, 14.9, 40)]
+    colours = [int(re.search(r"48;5;(\d+)m", step)[1]) for step in steps]
+    assert colours == [231, 231, 230, 197, 197]
+
+
 # tokens.py
 
 
@@ -195,7 +262,7 @@ def test_the_last_merge_step_is_what_the_encoder_makes(encoder, text):
     for word in tokens.PATTERN.findall(text):
         steps = list(tokens.merge_steps(word, encoder))
         last, pair = steps[-1]
-        assert pair is None
+        assert pair == ()
         assert [encoder.encoder[token] for token in last] == encoder.encode(word)
         for (before, pair), (after, _) in itertools.pairwise(steps):
             assert "".join(before) == "".join(after)
@@ -250,7 +317,6 @@ def test_float64_is_torchs_double(model, ids, reference):
         assert ours.dtype == np.float64
         np.testing.assert_allclose(ours, state[0], atol=1e-12)
     np.testing.assert_allclose(states["logits"], output.logits[0], atol=1e-12)
-    reference.float()
 
 
 def test_rounding_says_how_far_float32_is(run, model, ids, reference):
@@ -259,9 +325,13 @@ def test_rounding_says_how_far_float32_is(run, model, ids, reference):
     assert (status, stderr) == (0, "")
     *_, logits, _ = stdout.splitlines()
     exact = run_reference(reference.double(), ids).logits
-    theirs = run_reference(reference.float(), ids).logits
-    theirs = torch.sqrt(torch.mean((theirs - exact) ** 2)).item()
-    assert 0.01 * theirs < float(logits.split()[2]) < 10 * theirs
+    error = run_reference(reference.float(), ids).logits - exact
+    size, rms, largest, relative = (float(number) for number in logits.split()[1:])
+    expected_rms = torch.sqrt(torch.mean(error**2)).item()
+    assert size == pytest.approx(torch.sqrt(torch.mean(exact**2)).item(), rel=1e-3)
+    assert 0.01 * expected_rms < rms < 10 * expected_rms
+    assert 0.01 * error.abs().max() < largest < 10 * error.abs().max()
+    assert relative == pytest.approx(rms / size, rel=0.01)
 
 
 # What is wrong with what was typed.
@@ -289,11 +359,16 @@ def test_a_layer_that_is_not_there_is_refused(run):
     assert (status, stdout, stderr) == (2, "", "attention.py: layer must be from 0 to 5, not 6\n")
 
 
+def test_a_picture_is_a_png(run, tmp_path):
+    status, stdout, stderr = run("attention.py", "--model_size=demo", "--out=a.svg", PROMPT)
+    assert (status, stdout, stderr) == (2, "", "attention.py: a.svg is not the name of a .png file\n")
+
+
 def test_a_picture_that_cannot_be_written_is_one_line(run, tmp_path):
     status, stdout, stderr = run("attention.py", "--model_size=demo", "--out=no/where.png", PROMPT)
     assert (status, stdout) == (2, "")
     assert stderr == "attention.py: there is no folder no to write where.png to\n"
-    (tmp_path / "a folder").mkdir()
-    status, stdout, stderr = run("attention.py", "--model_size=demo", "--out=a folder", PROMPT)
+    (tmp_path / "folder.png").mkdir()
+    status, stdout, stderr = run("attention.py", "--model_size=demo", "--out=folder.png", PROMPT)
     assert (status, stdout, stderr.count("\n")) == (1, "", 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["a folder"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.png"]

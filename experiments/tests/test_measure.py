@@ -129,6 +129,30 @@ def test_a_state_of_another_run_is_refused(run, story, tmp_path):
     assert (tmp_path / "state.json").read_text() == before
 
 
+def test_a_state_of_another_model_is_refused(model, tmp_path):
+    """Of one with the same embeddings."""
+    params, n_head = model["params"], model["n_head"]
+    state = str(tmp_path / "state.json")
+    perplexity.total_surprise([1, 2, 3], params, n_head, 128, state)
+    other = {**params, "ln_f": {**params["ln_f"], "g": 2 * params["ln_f"]["g"]}}
+    with pytest.raises(ValueError, match="another text, model"):
+        perplexity.total_surprise([1, 2, 3], other, n_head, 128, state)
+
+
+@pytest.mark.parametrize("text", ["", "\n<|endoftext|>\n\n"])
+def test_no_text_is_refused(run, tmp_path, text):
+    (tmp_path / "empty.txt").write_text(text, encoding="utf-8")
+    status, stdout, stderr = run("perplexity.py", "--model_size=demo", "empty.txt")
+    assert (status, stdout, stderr) == (2, "", "perplexity.py: empty.txt is empty\n")
+
+
+@pytest.mark.parametrize("flag", ["--stride=0", "--context=0", "--context=257"])
+def test_a_window_that_cannot_be_is_refused(run, story, flag):
+    status, stdout, stderr = run("perplexity.py", "--model_size=demo", flag, story)
+    assert (status, stdout, stderr.count("\n")) == (2, "", 1)
+    assert f"{flag[2:].partition('=')[0]} must be from 1 to " in stderr
+
+
 def test_a_damaged_state_is_refused(run, story, tmp_path):
     (tmp_path / "state.json").write_text('{"run": ')
     status, stdout, stderr = run("perplexity.py", "--model_size=demo", "--state=state.json", story)
@@ -192,12 +216,15 @@ def test_lambada_prints_its_figures(run, encoder, reference, lambada_path):
     expected = reference_lambada(encoder, reference)
     head, *lines = stdout.splitlines()
     assert head.split() == ["5", "texts", "perplexity", "accuracy"]
-    for line, (name, (_, accuracy)) in zip(lines, expected.items(), strict=True):
+    for line, (name, (figure, accuracy)) in zip(lines, expected.items(), strict=True):
         assert line.startswith(name)
+        assert float(line.split()[-2]) == pytest.approx(figure, rel=1e-4, abs=0.006)
         assert line.endswith(f" {accuracy:.2%}")
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", '{"text": 1}', '{"text": "king"}', '{"txt": "a king"}'])
+@pytest.mark.parametrize(
+    "line", ["", "{", "[]", "[" * 9999, '{"text": 1}', '{"text": " king "}', '{"txt": "a king"}']
+)
 def test_a_line_that_is_no_text_is_named(run, tmp_path, line):
     (tmp_path / "bad.jsonl").write_text(json.dumps({"text": TEXTS[0]}) + f"\n{line}\n{line}")
     status, stdout, stderr = run("lambada.py", "--model_size=demo", "bad.jsonl")
@@ -227,6 +254,12 @@ def test_the_table_has_both_figures(run, encoder, reference, lambada_path, tmp_p
     last_token, accuracy = reference_lambada(encoder, reference)["last token"]
     found = [row[0] for row in table.values()]
     assert found == pytest.approx([last_token, 100 * accuracy, perplexity], rel=1e-4, abs=0.006)
+
+
+def test_a_text_of_one_token_is_refused(run, tmp_path):
+    (tmp_path / "wiki.test.raw").write_text("a")
+    status, stdout, stderr = run("paper_table.py", "--model_size=demo", tmp_path)
+    assert (status, stdout, stderr) == (2, "", "paper_table.py: there is no text to score\n")
 
 
 def test_a_folder_without_data_is_refused(run, tmp_path):

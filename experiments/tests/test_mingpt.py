@@ -16,8 +16,8 @@ torch.set_num_threads(1)
 
 SIZES = {"n_vocab": 27, "n_ctx": 16, "n_embd": 24, "n_head": 3, "n_layer": 2}
 MODELS = {
-    "minGPT": lambda **sizes: Since2022(**sizes),
-    "minGPT of 2020": lambda **sizes: Of2020(**sizes),
+    "minGPT": Since2022,
+    "minGPT of 2020": Of2020,
     "nanoGPT": lambda **sizes: Since2022(**sizes, is_tied=True, gelu="none"),
     "nanoGPT without biases": lambda **sizes: Since2022(**sizes, is_tied=True, gelu="none", bias=False),
 }
@@ -81,7 +81,7 @@ def test_the_logits_are_those_of_the_model(model_and_params):
 def test_an_npz_has_the_same_model(layout, tmp_path):
     model = random_model(layout)
     params, n_head, is_exact = mingpt.load(save(model, tmp_path / "model.npz", layout))
-    assert (n_head, is_exact) == (None, layout == "minGPT of 2020")
+    assert (n_head, is_exact) == (None, layout != "minGPT")
     expected, _, _ = mingpt.load(save(model, tmp_path / "model.pt", layout))
     assert ("lm_head" in params) == ("minGPT" in layout)
     assert_equal(params, expected)
@@ -252,7 +252,7 @@ def test_no_pickle_is_run(tmp_path, monkeypatch):
     torch.save({"wte": Trap()}, "model.pt")
     np.savez("model.npz", wte=np.array([Trap()], dtype=object))
     for path in ("model.pt", "model.npz"):
-        with pytest.raises(CheckpointError, match="no state dict"):
+        with pytest.raises(CheckpointError, match=r"no state dict|not only, arrays"):
             mingpt.load(path)
     assert not (tmp_path / "trapped").exists()
 

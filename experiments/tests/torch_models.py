@@ -1,8 +1,9 @@
 """minGPT's and nanoGPT's models in PyTorch, to compare with; as a script, it trains one to try mingpt.py on.
 
-    python experiments/tests/torch_models.py names.pt
+    python experiments/tests/torch_models.py
 
-That is a nanoGPT of the characters of data/names.txt, made in half a minute; its context is about five names.
+That is a nanoGPT of the characters of data/names.txt, made in half a minute; its context is about
+five names. It goes to data/nanogpt.npz, in half precision.
 """
 
 from pathlib import Path
@@ -106,6 +107,7 @@ def causal_attention(q, k, v, n_head):
 
 
 def main():
+    """Train a model on random orders of the names, and write it down."""
     torch.manual_seed(1)
     torch.set_num_threads(1)  # for so small a model more take longer
     names = (DATA / "names.txt").read_text(encoding="utf-8").split()
