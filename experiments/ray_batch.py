@@ -36,10 +36,18 @@ except ImportError:
     sys.exit('ray_batch.py: it needs more packages: pip install "ray[data]"')
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT, INTEGER = pa.string(), pa.int64()
-SCORE = pa.schema({"text": TEXT, "log_prob": pa.float64(), "n_tokens": INTEGER, "n_bytes": INTEGER})
-CONTINUATION = {"prompt": TEXT, "text": TEXT, "tokens": pa.list_(INTEGER), "finish_reason": TEXT}
-CONTINUATION = pa.schema({**CONTINUATION, "n_tokens": INTEGER})
+CONTINUATION = pa.schema(
+    {
+        "prompt": pa.string(),
+        "text": pa.string(),
+        "tokens": pa.list_(pa.int64()),
+        "finish_reason": pa.string(),
+        "n_tokens": pa.int64(),
+    }
+)
+SCORE = pa.schema(
+    {"text": pa.string(), "log_prob": pa.float64(), "n_tokens": pa.int64(), "n_bytes": pa.int64()}
+)
 
 
 def read_rows(file, first=0, n_rows=None):

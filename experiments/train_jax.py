@@ -70,7 +70,7 @@ def mean_loss(params, n_head, ids, is_answer):
 
 
 def hold_out(ids, is_answer):
-    """Split texts: 1,000 or a tenth of them to test with, the others to learn from -> two (ids, is_answer)."""
+    """Split texts: a tenth, at most 1,000, to test with, the others to learn from -> two (ids, is_answer)."""
     n_new = min(1000, len(ids) // 10)
     return (ids[:n_new], is_answer[:n_new]), (ids[n_new:], is_answer[n_new:])
 
