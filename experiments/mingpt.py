@@ -40,6 +40,8 @@ NAMES_OF_2020 = {
     r"^head": "lm_head",
 }
 
+MASKS = (".attn.bias", ".attn.masked_bias", ".attn.mask")  # constants, not parameters
+
 erfc = np.vectorize(math.erfc, otypes=[np.float32])  # NumPy has none
 
 
@@ -100,15 +102,14 @@ def to_hub_layout(tensors):
         for old, new in NAMES_OF_2020.items():
             name = re.sub(old, new, name)
         is_linear = name.startswith("h.") and tensor.ndim == 2
-        hub[name] = tensor.T if is_linear else tensor  # [n_out, n_in] -> [n_in, n_out]
+        if not name.endswith(MASKS):
+            hub[name] = tensor.T if is_linear else tensor  # [n_out, n_in] -> [n_in, n_out]
     wpe = take(hub, "wpe.weight")
     hub["wpe.weight"] = wpe.reshape(wpe.shape[-2:])  # in 2020 [1, n_ctx, n_embd], -> [n_ctx, n_embd]
-    for name in list(hub):
-        if name.endswith(".attn.mask"):  # a constant
-            del hub[name]
-        elif ".query." in name:  # w [n_embd, n_embd], b [n_embd] -> [n_embd, 3*n_embd], [3*n_embd]
-            parts = [take(hub, name.replace("query", part)) for part in ("query", "key", "value")]
-            hub[name.replace("query", "c_attn")] = np.concatenate(parts, axis=-1)
+    for name in [name for name in hub if ".query." in name]:
+        parts = [take(hub, name.replace("query", part)) for part in ("query", "key", "value")]
+        joined = np.concatenate(parts, axis=-1)  # w [n_embd, 3*n_embd], b [3*n_embd]
+        hub[name.replace("query", "c_attn")] = joined
     if not any(name.endswith(".bias") for name in hub):
         for name in [name for name in hub if re.match(r"h\.|ln_f\.", name)]:
             n_out = hub[name].shape[-1:]

@@ -98,8 +98,9 @@ def assert_equal(tree, other):
         assert_equal(tree[name], other[name])
 
 
-def test_half_precision_and_masks_of_flash_attention_are_read(tmp_path):
-    model = random_model("minGPT")
+@pytest.mark.parametrize("layout", ["minGPT", "nanoGPT without biases"])
+def test_half_precision_and_masks_of_flash_attention_are_read(layout, tmp_path):
+    model = random_model(layout)
     tensors = {name: tensor.bfloat16() for name, tensor in model.state_dict().items()}
     for n in range(2):
         tensors[f"transformer.h.{n}.attn.bias"] = torch.ones(1, 1, 16, 16)
