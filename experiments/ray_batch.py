@@ -212,7 +212,7 @@ def main(
     check_settings(out, settings)
 
     missing = [part for part in parts if not (out / part["name"]).exists()]
-    counts = work_off(missing, n_workers, str(out), batch_size, settings) if missing else []
+    counts = work_off(missing, min(n_workers, len(missing)), str(out), batch_size, settings) if missing else []
     with contextlib.redirect_stdout(sys.stderr):  # Ray prints there when a worker dies
         counts = list(progress(counts, len(missing), "part"))
     n_texts, n_tokens = (sum(count[name] for count in counts) for name in ("n_texts", "n_tokens"))
