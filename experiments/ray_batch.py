@@ -137,6 +137,7 @@ def work_off(parts, n_workers, *worker_arguments):
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry; read when Ray is imported
     import ray.data  # here, where it slows nothing else
 
+    n_workers = min(n_workers, len(parts))
     is_cluster = "RAY_ADDRESS" in os.environ
     here = {"address": "local", "num_cpus": n_workers, "object_store_memory": 2**27}  # bytes
     quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
@@ -212,7 +213,7 @@ def main(
     check_settings(out, settings)
 
     missing = [part for part in parts if not (out / part["name"]).exists()]
-    counts = work_off(missing, min(n_workers, len(missing)), str(out), batch_size, settings) if missing else []
+    counts = work_off(missing, n_workers, str(out), batch_size, settings) if missing else []
     with contextlib.redirect_stdout(sys.stderr):  # Ray prints there when a worker dies
         counts = list(progress(counts, len(missing), "part"))
     n_texts, n_tokens = (sum(count[name] for count in counts) for name in ("n_texts", "n_tokens"))
