@@ -42,8 +42,9 @@ def surprises(ids, params, n_head, n_best=5):
     A long text is read in windows; each token sees half a context before it, or more, where there is so much.
     """
     n_ctx = len(params["wpe"])
-    for start in range(1, len(ids), n_ctx // 2):
-        targets = ids[start : start + n_ctx // 2]  # [n_new]
+    stride = (n_ctx + 1) // 2
+    for start in range(1, len(ids), stride):
+        targets = ids[start : start + stride]  # [n_new]
         last = start + len(targets) - 1
         logits = gpt2(ids[max(0, last - n_ctx) : last], **params, n_head=n_head, n_logits=len(targets))
         bits = -log_softmax(logits) / np.log(2)  # [n_new, n_vocab]
