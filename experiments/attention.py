@@ -32,8 +32,7 @@ def attention_weights(x, block, n_head):
 def attention_maps(ids, params, n_head):
     """The weights of all heads of all layers. ids [n_seq] -> [n_layer, n_head, n_seq, n_seq]."""
     states = hidden_states(ids, params, n_head)[:-1]  # what each block gets, [n_layer, n_seq, n_embd]
-    pairs = zip(states, params["blocks"], strict=True)
-    return np.stack([attention_weights(x, block, n_head) for x, block in pairs])
+    return np.stack([attention_weights(*pair, n_head) for pair in zip(states, params["blocks"], strict=True)])
 
 
 def draw(maps, tokens, titles, n_columns):
@@ -41,8 +40,7 @@ def draw(maps, tokens, titles, n_columns):
     n_rows = -(-len(maps) // n_columns)
     side = min(0.16 * len(tokens) + 0.4, 60 / n_columns)  # inches
     figure = Figure(figsize=(side * n_columns + 2, side * n_rows + 1), layout="constrained")
-    no_ticks = {"xticks": (), "yticks": ()}
-    grid = figure.subplots(n_rows, n_columns, squeeze=False, subplot_kw=no_ticks)
+    grid = figure.subplots(n_rows, n_columns, squeeze=False, subplot_kw={"xticks": (), "yticks": ()})
     for axes, weights, title in zip(grid.flat, maps, titles, strict=False):
         unseen = np.triu(np.ones_like(weights), 1)
         image = axes.imshow(np.ma.array(weights, mask=unseen), cmap="magma_r", norm=PowerNorm(0.5, 0, 1))
@@ -75,8 +73,7 @@ def main(prompt: str, layer: int = None, model_size: str = None, out: str = "att
     layers = range(n_layer) if layer is None else [layer]
     titles = [f"layer {number}, head {head}" for number in layers for head in range(n_head)]
     panels = np.concatenate(maps[layers])  # [n_layers, n_head, n_seq, n_seq] -> [n_panels, n_seq, n_seq]
-    n_columns = n_head if layer is None else min(n_head, 4)
-    write_picture(out, draw(panels, labels(encoder, ids), titles, n_columns))
+    write_picture(out, draw(panels, labels(encoder, ids), titles, n_head if layer is None else 4))
 
 
 if __name__ == "__main__":

@@ -32,11 +32,10 @@ def draw(settings, tokens, title):
     figure = Figure(figsize=(3 * len(settings) + 1, 0.28 * len(tokens) + 1.4), layout="constrained")
     figure.suptitle(title, parse_math=False)
     most = max(probs.max() for probs in settings.values())
-    panels = figure.subplots(1, len(settings), sharey=True)
-    for axes, (name, probs) in zip(panels, settings.items(), strict=True):
+    for axes, name in zip(figure.subplots(1, len(settings), sharey=True), settings, strict=True):
+        probs = settings[name]
         bars = axes.barh(range(len(tokens)), probs, color="steelblue")
-        percents = [f"{100 * prob:.1f} %" if prob else "" for prob in probs]
-        axes.bar_label(bars, percents, padding=2, fontsize=8)
+        axes.bar_label(bars, [f"{prob:.1%}" if prob else "" for prob in probs], padding=2, fontsize=8)
         axes.set_yticks(range(len(tokens)), tokens, parse_math=False)
         axes.set(title=name, xlim=(0, 1.2 * most))
         axes.spines[["top", "right"]].set_visible(False)

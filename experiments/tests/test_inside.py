@@ -150,7 +150,7 @@ def test_next_token_has_a_bar_for_each_probability():
         assert [bar.get_y() + bar.get_height() / 2 for bar in axes.patches] == [0, 1, 2]
     assert texts_of(panels[0].get_yticklabels()) == ["a", "b", "c"]
     assert panels[0].yaxis_inverted() and panels[1].yaxis_inverted()
-    assert texts_of(panels[1].texts) == ["75.0 %", "25.0 %", ""]
+    assert texts_of(panels[1].texts) == ["75.0%", "25.0%", ""]
 
 
 def test_next_token_writes_a_picture(run, tmp_path):
