@@ -72,9 +72,8 @@ def main(
     likeliest = np.argsort(-logits)[:n_tokens]  # [n_vocab] -> [n_tokens]
     settings = next_token_probabilities(logits, temperature, top_k, top_p)
     settings = {name: probs[likeliest] for name, probs in settings.items()}
-    write_picture(
-        out, draw(settings, labels(encoder, likeliest.tolist()), f"{''.join(labels(encoder, ids[-15:]))} …")
-    )
+    tokens, title = labels(encoder, likeliest.tolist()), "".join(labels(encoder, ids[-15:]))
+    write_picture(out, draw(settings, tokens, f"{title} …"))
 
 
 if __name__ == "__main__":
