@@ -204,9 +204,6 @@ def test_an_unknown_task(run, tmp_path):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="SIGINT cannot be sent there")
 def test_after_ctrl_c_nothing_is_left(tmp_path):
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell's background makes it, and its own, deaf
     command = [sys.executable, "-u", EXPERIMENTS / "train_jax.py", "sort", "--n_steps=100000"]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, cwd=tmp_path, encoding="utf-8", **streams) as process:
