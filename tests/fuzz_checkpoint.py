@@ -27,8 +27,9 @@ sys.path[:0] = [str(HERE.parent), str(HERE)]
 from bundle_writer import block, table, varint, with_trailer, write_bundle  # noqa: E402
 from random_params import random_params  # noqa: E402
 
-from checkpoint import CheckpointError, table_records  # noqa: E402
+from checkpoint import CheckpointError  # noqa: E402
 from formats import load_folder  # noqa: E402
+from index_table import table_records  # noqa: E402
 
 TEXT = "The king gave his daughter to the old man. \u00e9\u4f60\U0001f642 12345   aaaaaaaaaaaaaaaaaaaaaa"
 MAX_SECONDS = 1
