@@ -19,6 +19,8 @@ from utils import load_encoder_hparams_and_params
 
 EXPERIMENTS = Path(common.__file__).parent
 ROOT = EXPERIMENTS.parent
+PROMPT = "The cat sat on the mat because it was tired"
+PNG = b"\x89PNG\r\n\x1a\n"
 
 # A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -36,6 +38,11 @@ def encoder(demo):
 
 
 @pytest.fixture(scope="session")
+def ids(encoder):
+    return encoder.encode(PROMPT)
+
+
+@pytest.fixture(scope="session")
 def model(demo):
     """What the functions of gpt2.py take."""
     _, hparams, params = demo
@@ -49,6 +56,17 @@ def reference(demo):
 
     _, hparams, params = demo
     return reference_model(params, hparams)
+
+
+def run_reference(reference, ids, **options):
+    import torch
+
+    with torch.no_grad():
+        return reference(torch.tensor([ids]), **options)
+
+
+def texts_of(labels):
+    return [label.get_text() for label in labels]
 
 
 @pytest.fixture

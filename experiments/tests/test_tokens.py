@@ -1,0 +1,61 @@
+"""tokens.py against the encoder."""
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+import tokens
+from conftest import EXPERIMENTS
+from hypothesis import given
+from hypothesis import strategies as st
+
+
+@given(st.text(max_size=30))
+def test_the_last_merge_step_is_what_the_encoder_makes(encoder, text):
+    for word in tokens.PATTERN.findall(text):
+        steps = list(tokens.merge_steps(word, encoder))
+        last, pair = steps[-1]
+        assert pair == ()
+        assert [encoder.encoder[token] for token in last] == encoder.encode(word)
+        for (before, pair), (after, _) in itertools.pairwise(steps):
+            assert "".join(before) == "".join(after)
+            assert after.count("".join(pair)) > before.count("".join(pair))
+
+
+def test_tokens_shows_the_text_and_its_ids(run, encoder):
+    status, stdout, stderr = run("tokens.py", "--model_size=demo", "Once upon a time")
+    assert (status, stderr) == (0, "")
+    shown, ids, counts = stdout.splitlines()
+    assert shown == "On ce ·upon ·a ·time"
+    assert [int(id) for id in ids.split()] == encoder.encode("Once upon a time")
+    assert counts == "5 tokens, 16 characters, 16 bytes"
+
+
+def test_tokens_shows_merges(run):
+    """The first four pairs of the demo's vocab.bpe are "Ġ t", "h e", "Ġ a", "Ġt he"."""
+    status, stdout, stderr = run("tokens.py", "--model_size=demo", "--merges", " the")
+    assert (status, stderr) == (0, "")
+    assert stdout.splitlines() == [
+        "· t h e   · + t: pair 1",
+        "·t h e   h + e: pair 2",
+        "·t he   ·t + he: pair 4",
+        "·the",
+    ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a pty is POSIX")
+def test_tokens_has_colours_in_a_terminal():
+    import pty
+
+    master, slave = pty.openpty()
+    command = [sys.executable, EXPERIMENTS / "tokens.py", "--model_size=demo", "Once upon"]
+    subprocess.run(command, stdout=slave, timeout=60, check=True)
+    shown = os.read(master, 1000).decode().splitlines()[0]
+    os.close(slave)
+    os.close(master)
+    pieces = re.findall(r"\x1b\[30;48;5;(\d+)m(.*?)\x1b\[0m", shown)
+    assert [text for _, text in pieces] == ["On", "ce", "·upon"]
+    assert all(before != after for (before, _), (after, _) in itertools.pairwise(pieces))
