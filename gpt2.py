@@ -9,7 +9,7 @@ For a batch of texts there is one more axis, [n_batch, n_seq, n_embd] and, where
 [n_head, n_batch, n_seq, head_dim]; nothing else changes.
 
 Parameters have the names of OpenAI's checkpoints and are passed by name: `**block`, `**attn`, `**c_fc`.
-Read `matmul(x, w)` as x @ w, `by_rows(f, x)` as f(x), and `by_queries(attention, ...)` as attention(...):
+Read `matmul(x, w)` as x @ w, `by_columns(f, x)` as f(x), and `by_queries(attention, ...)` as attention(...):
 fast.py only cuts the work. `iadd(a, b)` is a + b and `imul(a, b)` a * b, written over a.
 Everything is float32. In NumPy 2 a single np.float64, such as np.sqrt(2), would make it float64; Python's own
 floats do not.
@@ -22,8 +22,10 @@ from warnings import warn
 
 import numpy as np
 
-from fast import by_queries, by_rows, matmul
+from fast import by_columns, by_queries, matmul
 from sampling import sample
+
+HIDDEN = np.float32(-1e10)  # added to the score of a key that a query may not see
 
 
 def gelu(x):
@@ -33,7 +35,7 @@ def gelu(x):
 
 def softmax(x):
     """Scores to probabilities, along the last axis. [..., n] -> [..., n]."""
-    exp_x = np.exp(x - np.max(x, axis=-1, keepdims=True))  # less the maximum, so that exp cannot overflow
+    exp_x = np.exp(x - x.max(axis=-1, keepdims=True))  # less the maximum, so that exp cannot overflow
     return exp_x / exp_x.sum(axis=-1, keepdims=True)
 
 
@@ -54,18 +56,18 @@ def linear(x, w, b):
 
 def ffn(x, c_fc, c_proj):
     """Feed-forward network, applied to each token on its own. [n_seq, n_embd] -> [n_seq, n_embd]."""
-    return linear(by_rows(gelu, linear(x, **c_fc)), **c_proj)  # [n_seq, n_embd] -> [n_seq, 4*n_embd] -> back
+    return linear(by_columns(gelu, linear(x, **c_fc)), **c_proj)  # -> [n_seq, 4*n_embd] -> [n_seq, n_embd]
 
 
 def attention(q, k, v, mask):
     """For each query, the average of the values, weighted by how well their keys match it. arXiv:1706.03762.
 
     For n_q queries and n_k keys: q [n_q, head_dim], k [n_k, head_dim], v [n_k, head_dim] -> [n_q, head_dim].
-    mask [n_q, n_k] is added to the scores: 0 where a query may see a key, else a large negative number.
-    All may have more axes in front; the mask need not have the one for the heads.
+    mask [n_q, n_k] is added to the scores: 0 where a query may see a key, else a large negative number; None
+    is 0 for all. All may have more axes in front; the mask need not have the one for the heads.
     """
-    scores = (q * q.shape[-1] ** -0.5) @ k.swapaxes(-1, -2)  # [n_q, head_dim] @ [head_dim, n_k] -> [n_q, n_k]
-    return by_rows(softmax, iadd(scores, mask)) @ v  # [n_q, n_k] @ [n_k, head_dim] -> [n_q, head_dim]
+    scores = matmul(q * q.shape[-1] ** -0.5, k.swapaxes(-1, -2))  # [n_q, head_dim] @ [head_dim, n_k]
+    return matmul(softmax(scores if mask is None else iadd(scores, mask)), v)  # [n_q, n_k] @ [n_k, head_dim]
 
 
 def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
@@ -81,9 +83,9 @@ def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
     if cache is not None:
         cache[..., -n_seq:, :] = qkv[1:]  # [2, n_head, n_seq, head_dim]
     kv = qkv[1:] if cache is None else cache  # [2, n_head, n_keys, head_dim]; n_keys is n_seq or more
-    keys, mask = np.arange(kv.shape[-2]), 0  # [n_keys]; one token alone may see them all
-    if n_seq > 1 or np.ndim(n_pad):
-        mask = np.float32(-1e10) * ((keys > keys[-n_seq:, None]) | (keys < np.expand_dims(n_pad, -1)))
+    keys, mask = np.arange(kv.shape[-2])[:, None], None  # [n_keys, 1]; one token alone may see them all
+    if n_seq > 1 or not isinstance(n_pad, int):
+        mask = HIDDEN * ((keys > keys[-n_seq:, 0]) | (keys < np.expand_dims(n_pad, -1))).swapaxes(-1, -2)
     x = by_queries(attention, qkv[0], *kv, mask)  # mask [n_seq, n_keys] -> x [n_head, n_seq, head_dim]
     x = x.transpose(*range(1, x.ndim - 1), 0, -1).reshape(*x.shape[1:-1], -1)  # -> [n_seq, n_embd]
     return linear(x, **c_proj)  # [n_seq, n_embd] -> [n_seq, n_embd]

@@ -58,7 +58,7 @@ def test_a_batch_gives_the_logits_of_its_rows(module, demo, demo_logits):
 
 
 def test_pico_is_the_same_model(demo, demo_logits):
-    """But for rounding: what fast.py cuts is added up in another order. Both are 2e-5 from exact numbers."""
+    """But for rounding: what fast.py cuts is added up in another order. Each is as far from exact numbers."""
     _, hparams, params = demo
     batch = np.random.default_rng(0).integers(hparams["n_vocab"], size=(3, 50))
     for ids in [*demo_logits["prompts"], batch]:
