@@ -59,6 +59,7 @@ def find_model_dir(model_size=None, models_dir=None, mirror=None, offline=False)
         except FileNotFoundError as error:
             print(f"{error}. Using the tiny demo model instead.", file=sys.stderr)
             return DEMO_DIR
+    model_size = str(model_size)  # or a Path
     if model_size == "demo":
         return DEMO_DIR
     if model_size in MODEL_SIZES or re.fullmatch(HUB_MODEL, model_size, re.ASCII):

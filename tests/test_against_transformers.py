@@ -27,7 +27,7 @@ from utils import DEMO_DIR, load_encoder_hparams_and_params  # noqa: E402
 
 
 def check(model, ids, params, n_head):
-    """The largest differences of logits: at most 1e-4 from transformers, and 5e-5 between our two, whose rounding differs."""
+    """The largest differences of logits: at most 1e-4 from transformers, and 5e-5 between our two."""
     ours = gpt2.gpt2(ids, **params, n_head=n_head)
     pico = gpt2_pico.gpt2(ids, **params, n_head=n_head)
     expected = reference_logits(model, np.atleast_2d(ids))

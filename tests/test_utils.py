@@ -111,8 +111,9 @@ def test_a_mirror_that_is_no_address(tmp_path, mirror):
         find_model_dir("124M", tmp_path, mirror)
 
 
-def test_a_folder_is_a_model(demo_copy, demo):
-    _, hparams, params = load_encoder_hparams_and_params(str(demo_copy))
+@pytest.mark.parametrize("kind", [str, Path])
+def test_a_folder_is_a_model(kind, demo_copy, demo):
+    _, hparams, params = load_encoder_hparams_and_params(kind(demo_copy))
     assert hparams == demo[1]
     np.testing.assert_array_equal(params["wte"], demo[2]["wte"])
 
