@@ -53,7 +53,7 @@ def text_of(demo, continued):
 
 
 def json_lines(stdout):
-    return [json.loads(line) for line in stdout.splitlines()]
+    return [json.loads(line) for line in stdout.split("\n")[:-1]]  # a text may have U+2028
 
 
 # Where prompts come from.
