@@ -1,8 +1,10 @@
-"""The checksum crc32c (Castagnoli) in NumPy, at hundreds of megabytes a second.
+"""The checksum crc32c (Castagnoli) in NumPy, at hundreds of megabytes per second.
 
-It is the remainder of a division in which the bits of the data are the coefficients of a polynomial over the
-field of two elements (RFC 3720, appendix B.4). A remainder is linear: so the data is cut into lanes of equal
-length, NumPy divides all of them side by side, and the lanes' remainders are put together at the end.
+Read the bits of the data as the coefficients of a polynomial over the field of two elements. The checksum is
+the remainder of a polynomial division (RFC 3720, appendix B.4). Remainders are linear. So this code cuts the
+data into lanes of equal length, divides all lanes in parallel, and combines their remainders.
+
+"State" is the remainder so far, a 32-bit integer.
 """
 
 import functools
@@ -13,9 +15,9 @@ POLYNOMIAL = np.uint32(0x82F63B78)  # lowest bit first
 
 
 def crc32c(data):
-    """The checksum of `data`, bytes or anything that has a buffer of them -> int."""
+    """The checksum of `data`: bytes, or any other buffer -> int."""
     data, state = np.frombuffer(data, np.uint8), 0xFFFFFFFF
-    while len(data) >= 256:  # what is left over makes fewer and shorter lanes, and so on
+    while len(data) >= 256:  # each round leaves a shorter rest
         n_lanes = 2 ** ((len(data).bit_length() + 4) // 2)
         n_words = len(data) // (4 * n_lanes)
         lanes, data = np.split(data, [4 * n_words * n_lanes])
@@ -32,7 +34,7 @@ def masked_crc32c(data):
 
 
 def divide_lanes(words, state):
-    """The state after all lanes, one after the other. words [n_lanes, n_words], n_lanes a power of two."""
+    """The state after all lanes in sequence. words [n_lanes, n_words]; n_lanes is a power of two."""
     low, high = tables_of_four_bytes()
     states = np.zeros(len(words), np.uint32)  # [n_lanes]
     states[0] = state
@@ -40,14 +42,14 @@ def divide_lanes(words, state):
         states ^= column
         states = low.take(states & 0xFFFF) ^ high.take(states >> 16)
     n_bytes = 4 * words.shape[1]
-    while len(states) > 1:  # pairs of neighbours become one, twice as long: [n] -> [n / 2]
-        states = apply(append_zeros_matrix(n_bytes), states[::2]) ^ states[1::2]
+    while len(states) > 1:  # combine neighbours into lanes of twice the length: [n] -> [n / 2]
+        states = multiply(append_zeros_matrix(n_bytes), states[::2]) ^ states[1::2]
         n_bytes *= 2
     return int(states[0])
 
 
 def append_zeros(state, n_bytes):
-    """The state after n_bytes more of zeros, byte by byte. An int, or an array of uint32 -> uint32."""
+    """The state after n_bytes zero bytes. int, or array of uint32 -> the same."""
     for _ in range(n_bytes):
         state = state >> 8 ^ table_of_bytes()[state & 0xFF]
     return state
@@ -55,7 +57,7 @@ def append_zeros(state, n_bytes):
 
 @functools.cache
 def table_of_bytes():
-    """What each of the 256 bytes leaves in the state. [256]"""
+    """The state after one zero byte, for each value of the lowest byte. [256]"""
     table = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = table >> 1 ^ (table & 1) * POLYNOMIAL
@@ -64,22 +66,22 @@ def table_of_bytes():
 
 @functools.cache
 def tables_of_four_bytes():
-    """The state after four bytes of zeros, for each value of its lower and of its upper half. [65536] each"""
+    """The state after four zero bytes, for each value of its lower and of its upper half. [65536] each"""
     halves = np.arange(2**16, dtype=np.uint32)
     return append_zeros(halves, 4), append_zeros(halves << 16, 4)
 
 
 @functools.cache
 def append_zeros_matrix(n_bytes):
-    """What n_bytes more of zeros make of a state, as a matrix of bits: its 32 columns. [32]"""
+    """The bit matrix that appends n_bytes zero bytes to a state, as its 32 columns. [32]"""
     if n_bytes == 1:
         return append_zeros(np.uint32(1) << np.arange(32, dtype=np.uint32), 1)
     half = append_zeros_matrix(n_bytes // 2)
-    whole = apply(half, half)
-    return apply(append_zeros_matrix(1), whole) if n_bytes % 2 else whole
+    whole = multiply(half, half)
+    return multiply(append_zeros_matrix(1), whole) if n_bytes % 2 else whole
 
 
-def apply(matrix, states):
-    """The product of a matrix of bits, given as its columns, and each of the states. [32], [n] -> [n]"""
+def multiply(matrix, states):
+    """Multiply a bit matrix, given as its columns, by each state. [32], [n] -> [n]"""
     bits = states[:, None] >> np.arange(32, dtype=np.uint32) & 1  # [n] -> [n, 32]
     return np.bitwise_xor.reduce(bits * matrix, axis=1)  # [n, 32] -> [n]

@@ -1,52 +1,54 @@
-"""Named arrays, with OpenAI's names or Hugging Face's, to the nested dicts that `gpt2` takes."""
+"""Nest named arrays as `gpt2` takes them: {"wte", "wpe", "blocks": [...], "ln_f"}.
+
+OpenAI's names, such as "h0/attn/c_attn/w", are the path of each array in this tree. Hugging Face's names are
+translated: "transformer.h.0.attn.c_attn.weight".
+"""
 
 import re
 
 import numpy as np
 
-from checkpoint import read_tf_checkpoint
-from files import CheckpointError, faults_of
-from safetensors_file import read_safetensors
+from loading.safetensors import read_safetensors
+from loading.tf_checkpoint import read_tf_checkpoint
+from loading.untrusted_files import CheckpointError, error_context
 
 
 def load_gpt2_params_from_tf_ckpt(tf_ckpt_path, hparams):
-    """Read a TensorFlow checkpoint of GPT-2 and nest its variables as `gpt2` takes them.
+    """Read a TensorFlow checkpoint of GPT-2 and nest its variables.
 
     Args:
-        tf_ckpt_path: the checkpoint's prefix, ".../model.ckpt".
-        hparams: say what the shape of each variable must be.
+        tf_ckpt_path: the path of the checkpoint without its endings, ".../model.ckpt".
+        hparams: determine the shape of each variable.
 
     Raises:
-        CheckpointError: a variable is missing, has another shape or type, or is one too many.
+        CheckpointError: a file is damaged; or a variable is missing, unknown, or has another shape or dtype.
+        FileNotFoundError: a file does not exist.
     """
     variables = read_tf_checkpoint(tf_ckpt_path)
     model = {name: value for name, value in variables.items() if name.startswith("model/")}
     for name, value in model.items():
         if name.endswith("/w") and value.ndim == 3 and len(value) == 1:
             model[name] = value[0]  # a convolution of width 1: [1, n_in, n_out] -> [n_in, n_out]
-    with faults_of(tf_ckpt_path):
+    with error_context(tf_ckpt_path):
         return build_params(model, hparams, "model/{}".format)
 
 
 def load_gpt2_params_from_safetensors(path, config):
-    """Read the weights of a Hugging Face GPT-2, and nest them as `gpt2` takes them.
+    """Read the weights of a Hugging Face GPT-2 and nest them. Raises as `load_gpt2_params_from_tf_ckpt`.
 
     Args:
         path: model.safetensors, or model.safetensors.index.json.
-        config: what `load_config` returns.
-
-    Raises:
-        CheckpointError: a tensor is missing, has another shape or type, or is one too many.
+        config: the result of `load_config`.
     """
     tensors = read_safetensors(path)
-    with faults_of(path):
+    with error_context(path):
         return nest_hub_tensors(tensors, config)
 
 
 def nest_hub_tensors(tensors, config):
-    """{Hugging Face's name: array} -> the nested dicts that `gpt2` takes. Raises as the function above."""
+    """Nest {Hugging Face's name: array}. Raises CheckpointError as `build_params` does."""
     prefix = "transformer." if "transformer.wte.weight" in tensors else ""
-    mask = re.compile(rf"{re.escape(prefix)}h\.\d+\.attn\.(bias|masked_bias)")  # constants of older versions
+    mask = re.compile(rf"{re.escape(prefix)}h\.\d+\.attn\.(bias|masked_bias)")  # constants in old files
     tensors = {name: tensor for name, tensor in tensors.items() if not mask.fullmatch(name)}
 
     def hub_name(name):  # h0/attn/c_attn/w -> transformer.h.0.attn.c_attn.weight
@@ -57,31 +59,34 @@ def nest_hub_tensors(tensors, config):
     lm_head = tensors.pop("lm_head.weight", None)
     params = build_params(tensors, config, hub_name)
     wte = params["wte"]
-    if lm_head is None and not config.get("tie_word_embeddings", True):
-        raise CheckpointError("there is no lm_head.weight, though config.json says that it is not wte")
-    if lm_head is not None and (lm_head.shape, lm_head.dtype) != (wte.shape, wte.dtype):
-        raise CheckpointError(f"lm_head.weight is {lm_head.dtype} {list(lm_head.shape)}, wte is not")
-    if lm_head is not None and not np.array_equal(lm_head, wte):
+    if lm_head is None:
+        if not config.get("tie_word_embeddings", True):
+            raise CheckpointError("there is no lm_head.weight, but config.json does not tie the embeddings")
+        return params
+    if (lm_head.shape, lm_head.dtype) != (wte.shape, wte.dtype):
+        shapes = f"{lm_head.dtype} {list(lm_head.shape)}, but wte is {wte.dtype} {list(wte.shape)}"
+        raise CheckpointError(f"lm_head.weight is {shapes}")
+    if not np.array_equal(lm_head, wte):
         params["lm_head"] = lm_head
     return params
 
 
 def build_params(variables, hparams, stored_name):
-    """Named arrays to the nested dicts that `gpt2` takes.
+    """Nest named arrays as `gpt2` takes them.
 
     Args:
-        variables: {name: array}; is emptied.
-        hparams: the sizes; and, where they are not GPT-2's own, n_inner, layer_norm_epsilon and
-            scale_attn_by_inverse_layer_idx, as in a config.json.
-        stored_name: a function from our name of a parameter, "h0/attn/c_attn/w", to the one in `variables`.
+        variables: {name: array}. This function empties it.
+        hparams: the sizes, and optionally n_inner, layer_norm_epsilon and scale_attn_by_inverse_layer_idx, as
+            in config.json.
+        stored_name: a function from a path in the tree, "h0/attn/c_attn/w", to the name in `variables`.
 
     Raises:
-        CheckpointError: an array is missing, has another shape or type, or is one too many.
+        CheckpointError: an array is missing, unknown, or has another shape or dtype.
     """
     n_embd = hparams["n_embd"]
     n_inner = hparams.get("n_inner") or 4 * n_embd
     eps = hparams.get("layer_norm_epsilon", 1e-5)
-    extra = {} if eps == 1e-5 else {"eps": eps}  # goes to layer_norm with g and b
+    extra = {} if eps == 1e-5 else {"eps": eps}  # an argument of layer_norm, next to g and b
 
     def take(name, *shape):
         name = stored_name(name)
@@ -101,8 +106,8 @@ def build_params(variables, hparams, stored_name):
 
     def block(layer):
         c_attn = linear(f"h{layer}/attn/c_attn", n_embd, 3 * n_embd)
-        if hparams.get("scale_attn_by_inverse_layer_idx"):  # the scores, and so the queries
-            scale = np.repeat(np.float32([1 / (layer + 1), 1, 1]), n_embd)  # [3*n_embd]
+        if hparams.get("scale_attn_by_inverse_layer_idx"):  # scaled queries make scaled attention scores
+            scale = np.repeat(np.float32([1 / (layer + 1), 1, 1]), n_embd)  # q, k, v: [3*n_embd]
             c_attn = {"w": c_attn["w"] * scale, "b": c_attn["b"] * scale}
         return {
             "ln_1": norm(f"h{layer}/ln_1"),

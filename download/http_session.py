@@ -1,0 +1,106 @@
+"""An HTTP session that retries, and how to read a response: its errors, and its headers about the file."""
+
+import base64
+import re
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter, Retry
+from requests.packages.urllib3.exceptions import InvalidHeader
+
+CONNECT_TIMEOUT = 5  # seconds until a server accepts the connection
+READ_TIMEOUT = 20  # seconds until the next bytes arrive
+MAX_RETRY_AFTER = 60  # seconds; no server can make us wait longer
+
+
+class CappedRetry(Retry):
+    """urllib3's retry policy, with Retry-After limited to MAX_RETRY_AFTER and ignored if it is invalid."""
+
+    def get_retry_after(self, response):
+        try:
+            return min(super().get_retry_after(response) or 0, MAX_RETRY_AFTER)
+        except (InvalidHeader, ValueError, OverflowError):
+            return 0
+
+
+RETRIES = CappedRetry(4, backoff_factor=1, status_forcelist=(429, 500, 502, 503, 504), raise_on_status=False)
+
+
+class Interrupted(requests.RequestException):
+    """The response ended early or does not fit the request. A retry may succeed."""
+
+
+class UnexpectedContent(OSError):
+    """The response is not the file. A retry would not help."""
+
+
+def new_session(retries=None):
+    """Create a requests.Session that retries transient failures by the given policy, by default RETRIES."""
+    session = requests.Session()
+    session.headers["Accept-Encoding"] = "identity"  # uncompressed: byte ranges count the bytes of the file
+    for scheme in ("http://", "https://"):
+        session.mount(scheme, HTTPAdapter(max_retries=retries or RETRIES))
+    return session
+
+
+def describe_error(error, url):
+    """Describe in one line why a request for `url` failed."""
+    if isinstance(error, (requests.HTTPError, Interrupted)):  # raised here, with a message of ours
+        return str(error)
+    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
+        return str(error)
+    request = getattr(error, "request", None)
+    host = host_of(url if request is None else request.url)
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
+        return f"{host} does not answer"
+    return f"the connection to {host} failed ({type(error).__name__})"
+
+
+def host_of(url):
+    """The host and port in a URL, without user name and password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
+def check_response(response):
+    """Raise requests.HTTPError or UnexpectedContent unless the response carries the file or a part of it."""
+    url, host = (response.history or [response])[0].url, host_of(response.url)
+    status = response.status_code
+    if status not in (200, 206):
+        hint = "; check that the model exists and is public" if status in (401, 403, 404) else ""
+        raise requests.HTTPError(f"{host} returned status {status} for {url}{hint}", response=response)
+    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
+        hint = "this network may require a login or a proxy"
+        raise UnexpectedContent(f"{host} returned a web page instead of {url}; {hint}")
+
+
+def read_file_info(response):
+    """Read what the headers say about the whole file.
+
+    OpenAI's storage sends an MD5. The Hugging Face hub sends size and SHA-256 in X-Linked-*, with a redirect.
+
+    Returns:
+        a dict with those of the following that the server sends: "size" in bytes, "md5" and "sha256" in
+        hexadecimal, and "version", the ETag or Last-Modified.
+    """
+    headers = response.headers
+    redirects = [step.headers for step in (*response.history, response)]
+    linked = next((step for step in redirects if "X-Linked-ETag" in step), {})
+    version, size, md5 = linked.get("X-Linked-ETag"), linked.get("X-Linked-Size", ""), ""
+    sha256 = (version or "").strip('"')  # for large files; for small files the ETag is another hash
+    if headers.get("Content-Encoding", "identity") == "identity":  # else they describe the compressed bytes
+        version = version or headers.get("ETag") or headers.get("Last-Modified")
+        md5 = headers.get("x-ms-blob-content-md5", "")
+        if response.status_code == 200:
+            size, md5 = size or headers.get("Content-Length", ""), md5 or headers.get("Content-MD5", "")
+        elif response.status_code == 206:
+            size = size or headers.get("Content-Range", "").split("/")[-1]
+    info = {}
+    if version:
+        info["version"] = version
+    if re.fullmatch("[1-9][0-9]{0,17}", size):
+        info["size"] = int(size)
+    if re.fullmatch("[0-9a-f]{64}", sha256):
+        info["sha256"] = sha256
+    if re.fullmatch("[0-9A-Za-z+/]{22}==", md5):
+        info["md5"] = base64.b64decode(md5).hex()
+    return info

@@ -1,0 +1,101 @@
+"""Read untrusted files: limited size, strict JSON, and CheckpointError for every defect."""
+
+import contextlib
+import json
+import mmap
+import os
+
+MAX_SIZE = 2**20  # bytes; default limit for a file that is read into memory
+MAX_PARTS = 200_000  # lists and objects in a JSON file; a tokenizer.json with 50,257 tokens has 50,000
+MAX_DIGITS = 40  # of an integer in JSON; transformers writes 31 digits for "no limit"
+
+
+class CheckpointError(ValueError):
+    """A file of a model is damaged, malformed or not supported. The message names the file."""
+
+
+@contextlib.contextmanager
+def error_context(context):
+    """Turn any ValueError into a CheckpointError, with the name of the file or tensor in front."""
+    try:
+        yield
+    except ValueError as error:
+        raise CheckpointError(f"{context}: {error}") from None
+
+
+def map_file(path):
+    """Memory-map a whole file, read-only. An empty file cannot be mapped and becomes b""."""
+    with open(path, "rb") as file:
+        is_empty = os.fstat(file.fileno()).st_size == 0
+        return b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def read_bytes(path, max_size=MAX_SIZE):
+    """Read a whole file.
+
+    Raises:
+        CheckpointError: the file exceeds max_size bytes.
+        FileNotFoundError: the file does not exist.
+    """
+    with open(path, "rb") as file:
+        content = file.read(max_size + 1)
+    if len(content) > max_size:
+        raise CheckpointError(f"{path}: the file exceeds its limit of {max_size} bytes")
+    return content
+
+
+def read_text(path, max_size=MAX_SIZE):
+    """Read a UTF-8 file. Raises as `read_bytes` does, and CheckpointError for invalid UTF-8."""
+    content = read_bytes(path, max_size)
+    with error_context(path):
+        return content.decode("utf-8")
+
+
+def read_json(path, max_size=MAX_SIZE):
+    """Read a JSON file that contains an object -> dict. Raises as `read_text` and `parse_json` do."""
+    text = read_text(path, max_size)
+    with error_context(path):
+        return parse_json(text)
+
+
+def parse_json(text):
+    """Parse a JSON object -> dict.
+
+    Raises CheckpointError for anything else, and for duplicate names: parsers disagree on which value counts.
+    """
+    if text.count("[") + text.count("{") > MAX_PARTS:  # in memory, each takes many times its size in the file
+        raise CheckpointError(f"the JSON has more than {MAX_PARTS} lists and objects")
+    try:
+        value = json.loads(
+            text,
+            object_pairs_hook=reject_duplicates,
+            parse_int=parse_short_int,
+            parse_constant=reject_constant,
+        )
+    except CheckpointError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise CheckpointError("not a JSON object")
+    return value
+
+
+def reject_duplicates(pairs):
+    """The (name, value) pairs of a JSON object -> dict."""
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise CheckpointError("duplicate name in a JSON object")
+    return values
+
+
+def parse_short_int(digits):
+    """Parse an integer. Long ones are rejected: their time grows with the square of their length."""
+    if len(digits) > MAX_DIGITS:
+        raise CheckpointError(f"a number has {len(digits)} digits; the limit is {MAX_DIGITS}")
+    return int(digits)
+
+
+def reject_constant(name):
+    """Reject NaN and Infinity, which Python's parser accepts."""
+    raise CheckpointError(f"{name} is not valid JSON")
