@@ -1,49 +1,52 @@
-"""Where each attention head looks: for every token, how much it gathers from itself and those before it.
+"""Draw attention maps: how much each token reads from itself and from each token before it.
 
     python experiments/attention.py "The cat sat on the mat because it was tired"
     python experiments/attention.py --layer=3 "The cat sat on the mat because it was tired"
 
-draws all heads of all layers, or those of one layer. A row is a token that looks, a column one that is looked
-at, and the weights in each row add up to 1.
+The first command draws all heads of all layers, the second the heads of one layer. A row is a query, a column
+is a key. The weights of a row add up to 1.
 """
 
 import numpy as np
-from common import encode, hidden_states, labels, write_picture
+from helpers.hidden_states import hidden_states
+from helpers.output_files import write_picture
+from helpers.token_labels import encode_within_context, token_labels
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
-from cli import run
+from cli.exit_status import run
 from gpt2 import attention, layer_norm, linear
 from utils import load_encoder_hparams_and_params
 
 
 def attention_weights(x, block, n_head):
-    """How much each token takes from each other one in a block. [n_seq, n_embd] -> [n_head, n_seq, n_seq].
+    """The attention weights of one block. [n_seq, n_embd] -> [n_head, n_seq, n_seq].
 
-    Attention averages values; of values that are the rows of the identity it gives the weights themselves.
+    Attention returns weights @ v. With the identity matrix as v, that is the weights themselves.
     """
     n_seq = len(x)
     qkv = linear(layer_norm(x, **block["ln_1"]), **block["attn"]["c_attn"])  # -> [n_seq, 3*n_embd]
     q, k, _ = qkv.reshape(n_seq, 3, n_head, -1).transpose(1, 2, 0, 3)  # -> 3 times [n_head, n_seq, head_dim]
-    mask = np.triu(np.full((n_seq, n_seq), -1e10, dtype=np.float32), 1)
+    mask = np.triu(np.full((n_seq, n_seq), -1e10, dtype=np.float32), 1)  # hides later tokens
     return attention(q, k, np.eye(n_seq, dtype=np.float32), mask)
 
 
 def attention_maps(ids, params, n_head):
-    """The weights of all heads of all layers. ids [n_seq] -> [n_layer, n_head, n_seq, n_seq]."""
-    states = hidden_states(ids, params, n_head)[:-1]  # what each block gets, [n_layer, n_seq, n_embd]
-    return np.stack([attention_weights(*pair, n_head) for pair in zip(states, params["blocks"], strict=True)])
+    """The attention weights of all blocks. ids [n_seq] -> [n_layer, n_head, n_seq, n_seq]."""
+    inputs = hidden_states(ids, params, n_head)[:-1]  # of each block: [n_layer, n_seq, n_embd]
+    pairs = zip(inputs, params["blocks"], strict=True)
+    return np.stack([attention_weights(x, block, n_head) for x, block in pairs])
 
 
 def draw(maps, tokens, titles, n_columns):
-    """A panel for each head, with the tokens at the edges. maps [n_panels, n_seq, n_seq]."""
+    """Draw one panel per head, with the tokens along the edges. maps [n_panels, n_seq, n_seq] -> Figure."""
     n_rows = -(-len(maps) // n_columns)
     side = min(0.16 * len(tokens) + 0.4, 60 / n_columns)  # inches
     figure = Figure(figsize=(side * n_columns + 2, side * n_rows + 1), layout="constrained")
     grid = figure.subplots(n_rows, n_columns, squeeze=False, subplot_kw={"xticks": (), "yticks": ()})
     for axes, weights, title in zip(grid.flat, maps, titles, strict=False):
-        unseen = np.triu(np.ones_like(weights), 1)
-        image = axes.imshow(np.ma.array(weights, mask=unseen), cmap="magma_r", norm=PowerNorm(0.5, 0, 1))
+        later = np.triu(np.ones_like(weights), 1)
+        image = axes.imshow(np.ma.array(weights, mask=later), cmap="magma_r", norm=PowerNorm(0.5, 0, 1))
         axes.set_title(title, fontsize=9)
     for axes in grid[-1]:
         axes.set_xticks(range(len(tokens)), tokens, rotation=90, fontsize=8, parse_math=False)
@@ -60,12 +63,12 @@ def main(prompt: str, layer: int = None, model_size: str = None, out: str = "att
 
     Args:
         prompt: the text.
-        layer: draw the heads of this layer only.
-        model_size: as for gpt2.py.
-        out: where to write the picture.
+        layer: draw only the heads of this layer, counted from 0.
+        model_size: the model, as for gpt2.py.
+        out: the file name of the picture.
     """
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
-    ids = encode(encoder, prompt, params)
+    ids = encode_within_context(encoder, prompt, params)
     n_layer, n_head = hparams["n_layer"], hparams["n_head"]
     if layer is not None and layer >= n_layer:
         raise ValueError(f"layer must be from 0 to {n_layer - 1}, not {layer}")
@@ -73,7 +76,7 @@ def main(prompt: str, layer: int = None, model_size: str = None, out: str = "att
     layers = range(n_layer) if layer is None else [layer]
     titles = [f"layer {number}, head {head}" for number in layers for head in range(n_head)]
     panels = np.concatenate(maps[layers])  # [n_layers, n_head, n_seq, n_seq] -> [n_panels, n_seq, n_seq]
-    write_picture(out, draw(panels, labels(encoder, ids), titles, n_head if layer is None else 4))
+    write_picture(out, draw(panels, token_labels(encoder, ids), titles, n_head if layer is None else 4))
 
 
 if __name__ == "__main__":

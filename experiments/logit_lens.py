@@ -1,23 +1,28 @@
-"""The logit lens: what the model would say next if it stopped after each layer.
+"""The logit lens: the prediction of the model if it stopped after each layer.
 
     python experiments/logit_lens.py "Once upon a time there was a king who had three"
 
-Every block adds to the same n_embd values, so ln_f and wte can read them after any block. A cell has the
-likeliest next token at that point, and its colour says how probable the model finds it there. The idea:
-nostalgebraist, "interpreting GPT: the logit lens", 2020.
+Every block adds to the same n_embd values, so ln_f and wte can decode them after any block. A cell shows the
+most probable next token at that point. Its colour shows the probability.
+
+Idea: nostalgebraist, "interpreting GPT: the logit lens", 2020.
 """
 
 import numpy as np
-from common import encode, hidden_states, labels, write_picture
+from helpers.hidden_states import hidden_states
+from helpers.output_files import write_picture
+from helpers.token_labels import encode_within_context, token_labels
 from matplotlib.figure import Figure
 
-from cli import run
+from cli.exit_status import run
 from gpt2 import layer_norm, softmax
 from utils import load_encoder_hparams_and_params
 
+MAX_LABEL = 9  # characters in a cell
+
 
 def logit_lens(ids, params, n_head):
-    """The likeliest next tokens after each layer: [n_seq] -> ids and probabilities, [n_layer + 1, n_seq]."""
+    """Decode hidden states. [n_seq] -> most probable ids and their probabilities, [n_layer + 1, n_seq]."""
     lm_head = params.get("lm_head", params["wte"])  # [n_vocab, n_embd]
     best, probs = [], []
     for x in hidden_states(ids, params, n_head):
@@ -28,14 +33,14 @@ def logit_lens(ids, params, n_head):
 
 
 def draw(probs, words, tokens):
-    """A row for each layer, the last one on top, a column for each token. probs and words [n_rows, n_seq]."""
+    """Draw a row per layer, the last on top, a column per token. probs, words [n_rows, n_seq] -> Figure."""
     n_rows, n_seq = probs.shape
     figure = Figure(figsize=(0.8 * n_seq + 2, 0.4 * n_rows + 1), layout="constrained")
     axes = figure.add_subplot()
     image = axes.imshow(probs, cmap="YlGnBu", vmin=0, vmax=1, aspect="auto", origin="lower")
     for (row, column), word in np.ndenumerate(words):
         colour = "white" if probs[row, column] > 0.6 else "black"
-        label = word if len(word) <= 9 else word[:8] + "…"
+        label = word if len(word) <= MAX_LABEL else word[: MAX_LABEL - 1] + "…"
         axes.text(column, row, label, ha="center", va="center", color=colour, fontsize=8, parse_math=False)
     axes.set_xticks(range(n_seq), tokens, rotation=30, ha="right", parse_math=False)
     axes.set_yticks(range(n_rows), ["embedding", *(f"layer {layer}" for layer in range(n_rows - 1))])
@@ -45,18 +50,18 @@ def draw(probs, words, tokens):
 
 
 def main(prompt: str, model_size: str = None, out: str = "logit_lens.png"):
-    """Draw what each layer would predict at each position of a text.
+    """Draw the prediction of each layer at each position of a text.
 
     Args:
         prompt: the text.
-        model_size: as for gpt2.py.
-        out: where to write the picture.
+        model_size: the model, as for gpt2.py.
+        out: the file name of the picture.
     """
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
-    ids = encode(encoder, prompt, params)
+    ids = encode_within_context(encoder, prompt, params)
     best, probs = logit_lens(ids, params, hparams["n_head"])
-    words = np.array([labels(encoder, row) for row in best.tolist()])
-    write_picture(out, draw(probs, words, labels(encoder, ids)))
+    words = np.array([token_labels(encoder, row) for row in best.tolist()])
+    write_picture(out, draw(probs, words, token_labels(encoder, ids)))
 
 
 if __name__ == "__main__":

@@ -1,81 +1,84 @@
-"""Karpathy's microGPT, the GPT in 200 lines of plain Python (2026), on the building blocks of GPT-2.
-
-Its tokens are characters and one more, BOS, before and after each name. Four functions are enough for what
-differs from GPT-2: RMSNorm in place of layer_norm, also right after the embeddings but not at the end; ReLU
-in place of GELU (the very first versions squared it); no biases; an lm_head of its own. Attention, the cache
-and sampling are the same. Python's numbers are float64, and so are these.
+"""Run a microGPT, Karpathy's GPT in 200 lines of plain Python (2026), with the building blocks of GPT-2.
 
     python experiments/microgpt.py --seed=1
     python experiments/microgpt.py my_names.json --temperature=1 --n_names=20
 
-data/names.json is by data/make_names.py. These lines, at the end of microgpt.py, write such a file:
+microGPT generates names character by character. One extra token, BOS, comes before and after each name. Its
+model differs from GPT-2 in these points:
+
+- RMSNorm replaces layer_norm. It is also applied to the embeddings, but not before the lm_head.
+- ReLU replaces GELU. (The very first versions squared it.)
+- There are no biases, and the lm_head is separate from wte.
+- Numbers are float64, like Python's.
+
+The default weights, data/names.json, come from data/make_names.py. To save your own, append to microgpt.py:
 
     weights = {name: [[p.data for p in row] for row in rows] for name, rows in state_dict.items()}
     json.dump({"chars": uchars, "n_head": n_head, "state_dict": weights}, open("my_names.json", "w"))
 
-With NumPy, np.savez("my_names.npz", chars=uchars, n_head=n_head, **weights) does as well.
+With NumPy you can also use np.savez("my_names.npz", chars=uchars, n_head=n_head, **weights).
 
-RMSNorm: Zhang and Sennrich, 2019, arXiv:1910.07467. microGPT: https://karpathy.github.io/2026/02/12/microgpt/
+Sources: https://karpathy.github.io/2026/02/12/microgpt/; RMSNorm: Zhang and Sennrich, 2019, arXiv:1910.07467.
 """
 
 import operator
 from pathlib import Path
 
 import numpy as np
-from common import read_npz
+from helpers.npz_file import read_npz
 
-from cli import run
-from files import CheckpointError, faults_of, read_json
-from gpt2 import linear, mha, new_cache
-from sampling import sample
+from cli.exit_status import run
+from gpt2 import ffn, mha, new_cache, sample
+from loading.untrusted_files import CheckpointError, error_context, read_json
 
 NAMES = Path(__file__).resolve().parent / "data" / "names.json"
 MAX_SIZE = 2**26  # bytes of a file of weights
 
 
 def rmsnorm(x):
-    """Bring each token's values to a mean square of 1. [n_seq, n_embd] -> [n_seq, n_embd]."""
+    """Scale each token to a mean square of 1. [n_seq, n_embd] -> [n_seq, n_embd]."""
     return x * (np.mean(x * x, axis=-1, keepdims=True) + 1e-5) ** -0.5
 
 
-def ffn(x, c_fc, c_proj):
-    """Feed-forward network, with ReLU. [n_seq, n_embd] -> [n_seq, n_embd]."""
-    return linear(np.maximum(linear(x, **c_fc), 0), **c_proj)  # [n_seq, n_embd] -> [n_seq, 4*n_embd] -> back
+def relu(x):
+    """Rectified linear unit. [...] -> [...]."""
+    return np.maximum(x, 0)
 
 
-def block(x, attn, mlp, n_head, cache=None):
+def microgpt_block(x, attn, mlp, n_head, cache=None):
     """Attention, then the feed-forward network; each adds to x. [n_seq, n_embd] -> [n_seq, n_embd]."""
     x = x + mha(rmsnorm(x), **attn, n_head=n_head, cache=cache)
     return x + ffn(rmsnorm(x), **mlp)
 
 
 def microgpt(ids, wte, wpe, blocks, lm_head, n_head, cache=None, n_past=0):
-    """The model. ids [n_seq] -> logits [n_seq, n_vocab]; the cache is used as by `gpt2`."""
+    """Token ids to logits, like `gpt2`. The cache works in the same way. [n_seq] -> [n_seq, n_vocab]."""
     n_keys = n_past + np.shape(ids)[-1]
     x = rmsnorm(wte[np.asarray(ids)] + wpe[n_past:n_keys])  # [n_seq] -> [n_seq, n_embd]
-    for layer, params in enumerate(blocks):
+    for layer, block in enumerate(blocks):
         past = None if cache is None else cache[layer, ..., :n_keys, :]  # [2, n_head, n_keys, head_dim]
-        x = block(x, **params, n_head=n_head, cache=past)  # -> [n_seq, n_embd]
+        x = microgpt_block(x, **block, n_head=n_head, cache=past)  # -> [n_seq, n_embd]
     return x @ lm_head.T  # [n_seq, n_embd] @ [n_embd, n_vocab] -> [n_seq, n_vocab]
 
 
 def sample_name(params, n_head, temperature, rng):
-    """Draw characters, from BOS on, until BOS is drawn or there are n_ctx of them -> their ids."""
+    """Sample ids after BOS, up to the next BOS or to n_ctx ids. Returns the ids of the name."""
     bos = len(params["wte"]) - 1
     cache, ids = new_cache(params, n_head), [bos]
     for n_past in range(len(params["wpe"])):
         logits = microgpt(ids[-1:], **params, n_head=n_head, cache=cache, n_past=n_past)  # -> [1, n_vocab]
-        id = int(sample(logits[-1], temperature, rng=rng))
-        if id == bos:
+        next_id = int(sample(logits[-1], temperature, rng=rng))
+        if next_id == bos:
             break
-        ids.append(id)
+        ids.append(next_id)
     return ids[1:]
 
 
 def load(path):
-    """Read chars, n_head and the weights of a file -> chars, params as `microgpt` takes them, n_head.
+    """Read a file of weights. Returns chars, params as `microgpt` takes them, and n_head.
 
-    CheckpointError if the file is damaged, or a weight is missing, unknown or misshapen.
+    Raises:
+        CheckpointError: the file is damaged, or a weight is missing, unknown or has the wrong shape.
     """
     if Path(path).suffix == ".npz":
         content = read_npz(path)
@@ -87,17 +90,17 @@ def load(path):
         state_dict = content["state_dict"].items()
         weights = {name: np.array(rows, dtype=np.float64, ndmin=2) for name, rows in state_dict}
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise CheckpointError(f"{path}: it must have chars, n_head, and weights of rows of numbers") from None
-    with faults_of(path):
+        raise CheckpointError(f"{path}: expected chars, n_head, and weights as rows of numbers") from None
+    with error_context(path):
         params = nest(weights, n_vocab=len(chars) + 1)
         n_embd = params["wte"].shape[1]
         if n_head < 1 or n_embd % n_head:
-            raise CheckpointError(f"n_head must divide n_embd, {n_embd}, and {n_head} does not")
+            raise CheckpointError(f"n_head must divide n_embd, {n_embd}, but it is {n_head}")
     return chars, params, n_head
 
 
 def nest(weights, n_vocab):
-    """microGPT's weights, {name: [n_out, n_in]} -> params, whose weights are [n_in, n_out] and biases 0."""
+    """Convert microGPT's weights, {name: [n_out, n_in]}, to nested params with weights [n_in, n_out]."""
     n_embd, n_ctx = weights.get("wte", np.empty((0, 0))).shape[1], len(weights.get("wpe", ()))
 
     def take(name, n_out=n_embd, n_in=n_embd):
@@ -106,41 +109,42 @@ def nest(weights, n_vocab):
             raise CheckpointError(f"{name} must be {n_out} rows of {n_in} numbers")
         return weight
 
-    def transposed(*names, **shape):
-        return {"w": np.concatenate([take(name, **shape) for name in names]).T, "b": 0}
+    def take_linear(*names, **shape):
+        return {"w": np.concatenate([take(name, **shape) for name in names]).T}
 
     params = {"wte": take("wte", n_vocab), "wpe": take("wpe", n_ctx), "lm_head": take("lm_head", n_vocab)}
     params["blocks"] = []
     while weights:
         layer = f"layer{len(params['blocks'])}"
         if not any(name.startswith(f"{layer}.") for name in weights):
-            raise CheckpointError(f"{min(weights)} is not in a microGPT of {len(params['blocks'])} layers")
+            raise CheckpointError(f"a microGPT of {len(params['blocks'])} layers has no {min(weights)}")
         attn = {
-            "c_attn": transposed(*(f"{layer}.attn_w{kind}" for kind in "qkv")),  # [n_embd, 3*n_embd]
-            "c_proj": transposed(f"{layer}.attn_wo"),
+            "c_attn": take_linear(*(f"{layer}.attn_w{kind}" for kind in "qkv")),  # [n_embd, 3*n_embd]
+            "c_proj": take_linear(f"{layer}.attn_wo"),
         }
         mlp = {
-            "c_fc": transposed(f"{layer}.mlp_fc1", n_out=4 * n_embd),
-            "c_proj": transposed(f"{layer}.mlp_fc2", n_in=4 * n_embd),
+            "c_fc": take_linear(f"{layer}.mlp_fc1", n_out=4 * n_embd),
+            "c_proj": take_linear(f"{layer}.mlp_fc2", n_in=4 * n_embd),
+            "act": relu,
         }
         params["blocks"].append({"attn": attn, "mlp": mlp})
     return params
 
 
 def main(path: str = NAMES, n_names: int = 10, temperature: float = 0.5, seed: int = None):
-    """Invent names with the weights of a microGPT.
+    """Generate names with a microGPT.
 
     Args:
-        path: a .json or .npz file with the weights, made as the top of this script says; by default
-            data/names.json.
-        n_names: how many names to draw.
-        temperature: below 1 the likely characters get likelier; 0 always takes the likeliest.
-        seed: a whole number; with the same one chance repeats itself.
+        path: a .json or .npz file with weights, in the format that this script's docstring describes. The
+            default is data/names.json.
+        n_names: the number of names.
+        temperature: 0 is greedy. Below 1 sharpens the distribution, above 1 flattens it.
+        seed: an integer that makes sampling repeatable.
     """
     chars, params, n_head = load(path)
     rng = np.random.default_rng(seed)
     for _ in range(n_names):
-        print("".join(chars[id] for id in sample_name(params, n_head, temperature, rng)))
+        print("".join(chars[token_id] for token_id in sample_name(params, n_head, temperature, rng)))
 
 
 if __name__ == "__main__":

@@ -1,15 +1,15 @@
-"""Runs models of minGPT, nanoGPT and their forks: they are GPT-2, in PyTorch's layout.
+"""Run models of minGPT, nanoGPT and their forks. They are GPT-2 in PyTorch's layout.
 
     python experiments/mingpt.py out/ckpt.pt --text=input.txt --prompt="To be"    # tokens are characters
-    python experiments/mingpt.py model.npz --n_head=6 --prompt="1 2 3"            # or ids
+    python experiments/mingpt.py model.npz --n_head=6 --prompt="1 2 3"            # tokens are numbers
 
-PyTorch reads its own files; without it the model must be an .npz, which this writes:
+Reading a .pt file needs PyTorch. Without PyTorch, convert the model to an .npz file:
 
     np.savez("model.npz", **{name: x.float().numpy() for name, x in model.state_dict().items()})
 
-A file does not say which GELU it was trained with. minGPT of 2020 and nanoGPT, whose lm_head is its wte, have
-the exact one; minGPT since 2022 has GPT-2's. When a text fills the context they drop its first token each
-time; `generate` keeps the newest half.
+The file does not say which GELU the model uses. minGPT of 2020 and nanoGPT use the exact GELU, minGPT since
+2022 uses the tanh form, like GPT-2. (In nanoGPT's files, wte doubles as the lm_head.) When a text fills the
+context, minGPT drops one token per step; `generate` keeps the newest half.
 
 Formats: github.com/karpathy/minGPT and nanoGPT. The GELUs: Hendrycks and Gimpel, 2016, arXiv:1606.08415.
 """
@@ -19,15 +19,17 @@ import re
 from pathlib import Path
 
 import numpy as np
-from common import progress, read_npz
+from helpers.npz_file import read_npz
+from helpers.progress_bar import progress_bar
 
-import gpt2
-from cli import run
-from files import CheckpointError, faults_of
-from parameters import nest_hub_tensors
-from sampling import log_softmax
+from cli.exit_status import run
+from generation.scoring import log_softmax
+from gpt2 import gelu as tanh_gelu
+from gpt2 import generate, gpt2
+from loading.parameter_tree import nest_hub_tensors
+from loading.untrusted_files import CheckpointError, error_context
 
-# minGPT's names of 2020 -> those since 2022, which are Hugging Face's.
+# The names in minGPT of 2020 -> the names since 2022, which are Hugging Face's.
 NAMES_OF_2020 = {
     r"^tok_emb": "wte",
     r"^pos_emb": "wpe.weight",
@@ -42,70 +44,82 @@ NAMES_OF_2020 = {
 
 MASKS = (".attn.bias", ".attn.masked_bias", ".attn.mask")  # constants, not parameters
 
-erfc = np.vectorize(math.erfc, otypes=[np.float32])  # NumPy has none
+erfc = np.vectorize(math.erfc, otypes=[np.float32])  # NumPy has no erfc
 
 
 def exact_gelu(x):
-    """Gaussian error linear unit: x times the probability of a normal number below x. [...] -> [...]."""
+    """Gaussian Error Linear Unit, exact form: x * P(N(0, 1) < x). [...] -> [...]. arXiv:1606.08415"""
     return 0.5 * x * erfc(-(0.5**0.5) * x)
 
 
+ACTIVATIONS = {"exact": exact_gelu, "tanh": tanh_gelu}
+
+
 def loss(ids, targets, params, n_head):
-    """The mean cross entropy of the targets, in nats, without those that are -1, as minGPT's forward has it.
+    """The mean cross entropy of the targets, in nats. Like minGPT, ignores targets that are -1.
 
     ids and targets [n_seq] or [n_batch, n_seq] -> float.
     """
     targets = np.asarray(targets)
-    counts = targets != -1
-    logits = gpt2.gpt2(ids, **params, n_head=n_head)  # [n_seq] -> [n_seq, n_vocab]
-    log_probs = log_softmax(logits[counts])  # [n_seq, n_vocab] -> [n_targets, n_vocab]
-    return -log_probs[np.arange(len(log_probs)), targets[counts]].mean()
+    is_counted = targets != -1
+    logits = gpt2(ids, **params, n_head=n_head)  # [n_seq] -> [n_seq, n_vocab]
+    log_probs = log_softmax(logits[is_counted])  # [n_seq, n_vocab] -> [n_targets, n_vocab]
+    return -log_probs[np.arange(len(log_probs)), targets[is_counted]].mean()
 
 
-def load(path):
-    """Read a model -> params as `gpt2` takes them, n_head or None, and whether its GELU is the exact one.
+def load(path, gelu=None):
+    """Read a model. Returns params as `gpt2` takes them, and n_head, which is None if the file lacks it.
 
-    CheckpointError if the file is damaged, or a tensor is missing, unknown or misshapen.
+    Args:
+        path: a file of torch.save or np.savez.
+        gelu: "exact" or "tanh"; None chooses by the layout of the file.
+
+    Raises:
+        CheckpointError: the file is damaged, or a tensor is missing, unknown or has the wrong shape.
     """
     tensors, model_args = read_tensors(path)
     is_of_2020 = "tok_emb.weight" in tensors
-    with faults_of(path):
+    with error_context(path):
         tensors = to_hub_layout(tensors)
-        params = nest_hub_tensors(tensors, find_sizes(tensors))
-    return params, model_args.get("n_head"), is_of_2020 or "lm_head" not in params
+        params = nest_hub_tensors(tensors, infer_sizes(tensors))
+    if gelu is None:
+        gelu = "exact" if is_of_2020 or "lm_head" not in params else "tanh"
+    for block in params["blocks"]:
+        block["mlp"]["act"] = ACTIVATIONS[gelu]
+    return params, model_args.get("n_head")
 
 
 def read_tensors(path):
-    """A file of torch.save or np.savez -> {name: float32 array}, and nanoGPT's model_args or {}."""
+    """Read a file of torch.save or np.savez. Returns {name: float32 array} and model_args (nanoGPT) or {}."""
     if Path(path).suffix == ".npz":
         return {name: array.astype(np.float32) for name, array in read_npz(path).items()}, {}
     try:
         import torch
 
-        content = torch.load(path, map_location="cpu", weights_only=True)  # runs nothing that is in it
-        tensors = content.get("model", content)  # nanoGPT has more in its files
+        content = torch.load(path, map_location="cpu", weights_only=True)  # executes no code from the file
+        tensors = content.get("model", content)  # nanoGPT nests the state dict
         tensors = {str(name): tensor.float().numpy() for name, tensor in tensors.items()}
         return tensors, dict(content.get("model_args", {}))
     except ImportError:
-        raise ValueError(f"{path}: PyTorch must read it: pip install torch; or save it as .npz") from None
+        raise ValueError(f"{path}: reading it needs PyTorch: pip install torch, or save it as .npz") from None
     except (OSError, MemoryError):
         raise
-    except Exception:  # there is no end to what a damaged file can raise
-        raise CheckpointError(f"{path}: it is no state dict saved by torch") from None
+    except Exception:  # torch.load can raise any exception on a damaged file
+        raise CheckpointError(f"{path}: not a state dict from torch.save") from None
 
 
 def to_hub_layout(tensors):
-    """minGPT's tensors -> Hugging Face's: other names, weights [n_in, n_out], and biases everywhere."""
+    """Convert minGPT's tensors to Hugging Face's names, weights [n_in, n_out], and a bias for each layer."""
     hub = {}
     for name, tensor in tensors.items():
-        name = name.removeprefix("_orig_mod.").removeprefix("transformer.")  # the first is torch.compile's
+        name = name.removeprefix("_orig_mod.").removeprefix("transformer.")  # torch.compile adds _orig_mod.
         for old, new in NAMES_OF_2020.items():
             name = re.sub(old, new, name)
         is_linear = name.startswith("h.") and tensor.ndim == 2
         if not name.endswith(MASKS):
             hub[name] = tensor.T if is_linear else tensor  # [n_out, n_in] -> [n_in, n_out]
     wpe = take(hub, "wpe.weight")
-    hub["wpe.weight"] = wpe.reshape(wpe.shape[-2:])  # in 2020 [1, n_ctx, n_embd], -> [n_ctx, n_embd]
+    hub["wpe.weight"] = wpe.reshape(wpe.shape[-2:])  # 2020: [1, n_ctx, n_embd] -> [n_ctx, n_embd]
     for name in [name for name in hub if ".query." in name]:
         parts = [take(hub, name.replace("query", part)) for part in ("query", "key", "value")]
         joined = np.concatenate(parts, axis=-1)  # w [n_embd, 3*n_embd], b [3*n_embd]
@@ -118,30 +132,32 @@ def to_hub_layout(tensors):
 
 
 def take(tensors, name):
-    """Remove a tensor from the others and return it; CheckpointError if it is not there."""
+    """Remove a tensor from the dict and return it. Raises CheckpointError if it is missing."""
     if name not in tensors:
-        raise CheckpointError(f"there is no {name}")
+        raise CheckpointError(f"{name} is missing")
     return tensors.pop(name)
 
 
-def find_sizes(tensors):
-    """The hparams that the shapes of Hugging Face's tensors tell; n_head is not among them."""
+def infer_sizes(tensors):
+    """Infer all hparams but n_head from the shapes of Hugging Face's tensors."""
     try:
         n_vocab, n_embd = tensors["lm_head.weight"].shape
         n_ctx, _ = tensors["wpe.weight"].shape
         _, n_inner = tensors["h.0.mlp.c_fc.weight"].shape
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"lm_head, wpe or the first c_fc is not there, or no matrix: {error}") from None
+        raise CheckpointError(f"lm_head, wpe or the first c_fc is missing or not a matrix: {error}") from None
     n_layer = len({name.split(".")[1] for name in tensors if name.startswith("h.")})
     return {"n_vocab": n_vocab, "n_ctx": n_ctx, "n_embd": n_embd, "n_inner": n_inner, "n_layer": n_layer}
 
 
-def characters_of(path, n_vocab):
-    """The different characters of a file, in their order: ValueError unless they are n_vocab."""
-    with faults_of(path):
+def read_characters(path, n_vocab):
+    """The sorted distinct characters of a text file. Raises ValueError unless there are n_vocab of them."""
+    with error_context(path):
         characters = sorted(set(Path(path).expanduser().read_text(encoding="utf-8")))
     if len(characters) != n_vocab:
-        raise ValueError(f"{path} has {len(characters)} different characters, the model {n_vocab} tokens")
+        raise ValueError(
+            f"{path} has {len(characters)} distinct characters, but the model has {n_vocab} tokens"
+        )
     return characters
 
 
@@ -159,38 +175,40 @@ def main(
     """Continue a prompt with a model of minGPT, nanoGPT or one of their forks.
 
     Args:
-        checkpoint: a file with a state dict, of torch.save or np.savez, or nanoGPT's ckpt.pt.
-        prompt: token ids, "1 2 3", or with --text the characters they stand for; by default the id 0.
-        text: the file that the model was trained on, whose characters are its tokens.
-        n_tokens_to_generate: how many tokens to add.
-        n_head: the number of attention heads; only nanoGPT's files have it in them.
-        gelu: exact or tanh; by default exact for minGPT of 2020, and where lm_head is wte, as in nanoGPT.
-        temperature: 0 always takes the likeliest token, more is more daring.
-        top_k: draw only from this many of the likeliest tokens; 0 is all.
-        seed: a whole number; with the same one chance repeats itself.
+        checkpoint: a state dict from torch.save or np.savez, or nanoGPT's ckpt.pt.
+        prompt: token ids such as "1 2 3", or characters if --text is given. The default is the id 0.
+        text: the training text of a character-level model. Its distinct characters are the tokens.
+        n_tokens_to_generate: the number of new tokens.
+        n_head: the number of attention heads. Only nanoGPT's files contain it.
+        gelu: exact or tanh. The default is exact for minGPT of 2020 and nanoGPT, else tanh.
+        temperature: 0 is greedy. Below 1 sharpens the distribution, above 1 flattens it.
+        top_k: sample from the k most probable tokens. 0 disables it.
+        seed: an integer that makes sampling repeatable.
     """
-    if gelu not in (None, "exact", "tanh"):
+    if gelu not in (None, *ACTIVATIONS):
         raise ValueError(f"gelu must be exact or tanh, not {gelu!r}")
-    params, n_head_in_file, is_exact = load(checkpoint)
+    params, n_head_in_file = load(checkpoint, gelu)
     n_head = n_head_in_file if n_head is None else n_head
     n_vocab, n_embd = params["wte"].shape
     if type(n_head) is not int or n_head < 1 or n_embd % n_head:
-        raise ValueError(f"give --n_head=, a number that divides n_embd, {n_embd}; now it is {n_head}")
-    if gelu == "exact" or (gelu is None and is_exact):
-        gpt2.gelu = exact_gelu  # that is where ffn finds it
+        raise ValueError(f"pass --n_head, a divisor of n_embd, {n_embd}; now it is {n_head}")
 
-    tokens = [str(id) for id in range(n_vocab)] if text is None else characters_of(text, n_vocab)
+    tokens = (
+        [str(token_id) for token_id in range(n_vocab)] if text is None else read_characters(text, n_vocab)
+    )
     words = tokens[:1]
     if prompt is not None:
         words = prompt.split() if text is None else prompt
     for word in words:
         if word not in tokens:
-            raise ValueError(f"{word!r} is not one of the model's tokens, {tokens[0]!r} to {tokens[-1]!r}")
+            raise ValueError(
+                f"{word!r} is not a token of the model: they are {tokens[0]!r} to {tokens[-1]!r}"
+            )
     ids = [tokens.index(word) for word in words]
     sampling = {"temperature": temperature, "top_k": top_k, "seed": seed}
-    new_ids = gpt2.generate(ids, params, n_head, n_tokens_to_generate, **sampling)
-    ids += progress(new_ids, n_tokens_to_generate, "token")
-    print((" " if text is None else "").join(tokens[id] for id in ids))
+    new_ids = generate(ids, params, n_head, n_tokens_to_generate, **sampling)
+    ids += progress_bar(new_ids, n_tokens_to_generate, "token")
+    print((" " if text is None else "").join(tokens[token_id] for token_id in ids))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,25 @@
-"""What temperature, top-k and top-p do to the probabilities of the next token.
+"""Draw the effect of temperature, top-k and top-p on the probabilities of the next token.
 
     python experiments/next_token.py "Once upon a time there was a"
     python experiments/next_token.py --temperature=1.5 --top_k=3 --top_p=0.5 "Once upon a time there was a"
 
-draws bars for the likeliest tokens: as the model finds them, and under each of the three on its own.
+The first panel shows the most probable tokens with their own probabilities. Each further panel applies one of
+the three settings alone.
 """
 
 import numpy as np
-from common import encode, labels, write_picture
+from helpers.output_files import write_picture
+from helpers.token_labels import encode_within_context, token_labels
 from matplotlib.figure import Figure
 
-from cli import run
-from gpt2 import gpt2
-from sampling import apply_temperature, check_sampling, keep_top_k, keep_top_p, log_softmax
+from cli.exit_status import run
+from generation.scoring import log_softmax
+from gpt2 import apply_temperature, check_sampling, gpt2, keep_top_k, keep_top_p
 from utils import load_encoder_hparams_and_params
 
 
 def next_token_probabilities(logits, temperature, top_k, top_p):
-    """{what is done: the probabilities it leaves}. logits [n_vocab] -> arrays [n_vocab]."""
+    """Apply each setting alone: logits [n_vocab] -> {name of the setting: probabilities [n_vocab]}."""
     settings = {
         "the model's own": logits,
         f"temperature {temperature:g}": apply_temperature(logits, temperature),
@@ -28,18 +30,18 @@ def next_token_probabilities(logits, temperature, top_k, top_p):
 
 
 def draw(settings, tokens, title):
-    """A panel of bars for each setting, {name: probabilities [n_tokens]}."""
+    """Draw one panel of bars per setting. {name: probabilities [n_tokens]} -> Figure."""
     figure = Figure(figsize=(3 * len(settings) + 1, 0.28 * len(tokens) + 1.4), layout="constrained")
     figure.suptitle(title, parse_math=False)
-    most = max(probs.max() for probs in settings.values())
+    maximum = max(probs.max() for probs in settings.values())
     for axes, name in zip(figure.subplots(1, len(settings), sharey=True), settings, strict=True):
         probs = settings[name]
         bars = axes.barh(range(len(tokens)), probs, color="steelblue")
         axes.bar_label(bars, [f"{prob:.1%}" if prob else "" for prob in probs], padding=2, fontsize=8)
         axes.set_yticks(range(len(tokens)), tokens, parse_math=False)
-        axes.set(title=name, xlim=(0, 1.2 * most))
+        axes.set(title=name, xlim=(0, 1.2 * maximum))
         axes.spines[["top", "right"]].set_visible(False)
-    axes.invert_yaxis()  # of all panels: the likeliest token on top
+    axes.invert_yaxis()  # of all panels, since they share it: the most probable token on top
     return figure
 
 
@@ -52,27 +54,27 @@ def main(
     model_size: str = None,
     out: str = "next_token.png",
 ):
-    """Draw the probabilities of a text's next token.
+    """Draw the probabilities of the next token of a text.
 
     Args:
         prompt: the text.
-        temperature: more than 0; below 1 the likely tokens get likelier.
-        top_k: how many of the likeliest tokens are left.
-        top_p: the probability that the smallest set of likeliest tokens must reach.
-        n_tokens: how many tokens to show.
-        model_size: as for gpt2.py.
-        out: where to write the picture.
+        temperature: more than 0. Below 1 sharpens the distribution, above 1 flattens it.
+        top_k: keep the k most probable tokens.
+        top_p: keep the smallest set of most probable tokens with a total probability of at least top_p.
+        n_tokens: the number of tokens to show, at most 100.
+        model_size: the model, as for gpt2.py.
+        out: the file name of the picture.
     """
-    check_sampling(temperature, top_k, top_p, min_p=0, repetition_penalty=1)
+    check_sampling(temperature, top_k, top_p)
     if temperature == 0 or n_tokens > 100:
-        raise ValueError("temperature must be more than 0, and n_tokens 100 at most")
+        raise ValueError("temperature must be more than 0, and n_tokens at most 100")
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
-    ids = encode(encoder, prompt, params)
+    ids = encode_within_context(encoder, prompt, params)
     logits = gpt2(ids, **params, n_head=hparams["n_head"], n_logits=1)[-1].astype(np.float64)  # [n_vocab]
-    likeliest = np.argsort(-logits)[:n_tokens]  # [n_vocab] -> [n_tokens]
+    shown_ids = np.argsort(-logits)[:n_tokens]  # [n_vocab] -> [n_tokens]
     settings = next_token_probabilities(logits, temperature, top_k, top_p)
-    settings = {name: probs[likeliest] for name, probs in settings.items()}
-    tokens, title = labels(encoder, likeliest.tolist()), "".join(labels(encoder, ids[-15:]))
+    settings = {name: probs[shown_ids] for name, probs in settings.items()}
+    tokens, title = token_labels(encoder, shown_ids.tolist()), "".join(token_labels(encoder, ids[-15:]))
     write_picture(out, draw(settings, tokens, f"{title} …"))
 
 

@@ -1,12 +1,12 @@
-"""The perplexity of a text file, by a window that slides over it.
+"""Measure the perplexity of a text file with a sliding window.
 
     python experiments/perplexity.py story.txt
     python experiments/perplexity.py --stride=64 --state=story.json story.txt
 
-Perplexity is exp of the mean surprise of a token, in nats. A window of `context` tokens moves on by `stride`
-and scores what is new in it: with a small stride each token has much text before it, and the run takes long.
-In the file a line of <|endoftext|> stands between two documents. Bits per byte do not depend on the
-tokenizer, and so compare models with different ones.
+Perplexity is exp of the mean surprise per token, in nats. A window of `context` tokens moves by `stride`
+tokens and scores the new ones. A smaller stride gives each token more context, and takes longer. A line with
+<|endoftext|> separates documents in the file. Bits per byte do not depend on the tokenizer, so they compare
+models with different tokenizers.
 """
 
 import hashlib
@@ -15,21 +15,22 @@ import math
 from pathlib import Path
 
 import numpy as np
-from common import progress, write_whole
+from helpers.output_files import write_atomically
+from helpers.progress_bar import progress_bar
 
-from cli import run
-from commands import read_text
+from cli.exit_status import run
+from cli.prompts import read_text
 from encoder import END_OF_TEXT
-from files import read_json
-from gpt2 import score_windows
-from layout import find_arrays
+from generation.scoring import score_windows
+from loading.untrusted_files import read_json
+from loading.weight_order import find_arrays
 from utils import load_encoder_hparams_and_params
 
 SEPARATOR = f"\n{END_OF_TEXT}\n"
 
 
 def encode_documents(encoder, text):
-    """Text -> the ids of its documents, each after the id of <|endoftext|>."""
+    """Encode each document after an <|endoftext|>. Returns all ids in one list."""
     ids = []
     for document in text.split(SEPARATOR):
         ids += [encoder.end_of_text, *encoder.encode(document)]
@@ -37,13 +38,13 @@ def encode_documents(encoder, text):
 
 
 def total_surprise(ids, params, n_head, stride, state=None):
-    """The surprise of all tokens but the first, in nats: what a run finds, and goes on with from its state.
+    """The surprise of all tokens but the first, in nats. Resumes an interrupted run from its state file.
 
     Args:
-        state: a file {"run": what is computed, "n_scored": how many tokens are done, "nats": their surprise}.
+        state: a file {"run": the fingerprint, "n_scored": scored tokens, "nats": their surprise}, or None.
 
     Raises:
-        ValueError: the state is that of another run.
+        ValueError: there is no token to score, or the state belongs to another run.
     """
     if len(ids) < 2:
         raise ValueError("there is no text to score")
@@ -51,20 +52,22 @@ def total_surprise(ids, params, n_head, stride, state=None):
     if state and Path(state).expanduser().exists():
         saved = read_json(Path(state).expanduser())
         if saved.keys() != done.keys() or saved["run"] != done["run"]:
-            raise ValueError(f"{state} is of another text, model, context or stride; give another file")
+            raise ValueError(
+                f"{state} belongs to another text, model, context or stride: choose another --state"
+            )
         done = saved
-    with progress(None, len(ids) - 1, "token", done["n_scored"]) as bar:
+    with progress_bar(None, len(ids) - 1, "token", done["n_scored"]) as bar:
         for log_probs in score_rest(done["n_scored"], ids, params, n_head, stride):
             done["n_scored"] += len(log_probs)
             done["nats"] -= math.fsum(log_probs)
             bar.update(len(log_probs))
             if state:
-                write_whole(state, json.dumps(done).encode())
+                write_atomically(state, json.dumps(done).encode())
     return done["nats"]
 
 
 def fingerprint(ids, stride, params):
-    """A hash of all that a run's result depends on."""
+    """A hash of everything that determines the result of a run."""
     digest = hashlib.sha256(np.array([*ids, stride]))
     for tree, name, _ in find_arrays(params):
         digest.update(np.ascontiguousarray(tree[name]))
@@ -72,11 +75,11 @@ def fingerprint(ids, stride, params):
 
 
 def score_rest(n_scored, ids, params, n_head, stride):
-    """What `score_windows` yields after the windows with the first n_scored tokens."""
+    """Yield the same windows as `score_windows`, without the windows of the first n_scored tokens."""
     if n_scored == 0:
         yield from score_windows(ids, params, n_head, stride)
     elif n_scored < len(ids) - 1:
-        # In its first window it scores n_ctx tokens: let that be the next window, of which `stride` are new.
+        # The first window of score_windows scores n_ctx tokens. Here only the last `stride` of them are new.
         n_ctx = len(params["wpe"])
         start = min(n_scored + stride, len(ids) - 1) - n_ctx
         windows = score_windows(ids[start:], params, n_head, stride)
@@ -89,10 +92,10 @@ def main(path: str, stride: int = None, context: int = None, state: str = None, 
 
     Args:
         path: the file, UTF-8.
-        stride: by how many tokens the window moves on; by default half of the context.
-        context: how many tokens the window has; by default as many as the model can see.
-        state: a file to keep what is done in, and to go on from.
-        model_size: as for gpt2.py.
+        stride: the number of tokens by which the window moves. The default is half of the context.
+        context: the number of tokens in the window. The default is n_ctx.
+        state: a file that stores the progress. The same command resumes from it.
+        model_size: the model, as for gpt2.py.
     """
     text = read_text(path)
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)

@@ -1,8 +1,8 @@
-"""Trains the microGPT of names.json on names.txt, in PyTorch, which takes half a minute.
+"""Train the microGPT of names.json on names.txt, with PyTorch, in half a minute.
 
     python experiments/data/make_names.py
 
-It writes the file that microgpt.py reads. On another machine the numbers can be a little different.
+It writes the weights that microgpt.py reads. Their last digits can differ between machines.
 """
 
 import json
@@ -14,11 +14,11 @@ import torch.nn.functional as F
 DATA = Path(__file__).resolve().parent
 N_LAYER, N_EMBD, N_HEAD, N_CTX = 1, 16, 4, 16
 N_STEPS, N_BATCH, LEARNING_RATE = 1000, 64, 0.01
-N_DIGITS = 3  # after the point: that keeps the file small
+N_DECIMALS = 3  # of each weight, to keep the file small
 
 
 def initial_weights(n_vocab):
-    """{name: random [n_out, n_in]}, with microGPT's names and shapes."""
+    """Random weights with microGPT's names and shapes: {name: [n_out, n_in]}."""
     shapes = {"wte": (n_vocab, N_EMBD), "wpe": (N_CTX, N_EMBD), "lm_head": (n_vocab, N_EMBD)}
     for n in range(N_LAYER):
         shapes |= {f"layer{n}.attn_w{kind}": (N_EMBD, N_EMBD) for kind in "qkvo"}
@@ -27,11 +27,12 @@ def initial_weights(n_vocab):
 
 
 def rmsnorm(x):
+    """Scale each token to a mean square of 1. [..., n_embd] -> [..., n_embd]."""
     return x * (x.square().mean(-1, keepdim=True) + 1e-5) ** -0.5
 
 
 def model(ids, weights):
-    """ids [n_batch, n_seq] -> logits [n_batch, n_seq, n_vocab]."""
+    """Token ids to logits. [n_batch, n_seq] -> [n_batch, n_seq, n_vocab]."""
     x = rmsnorm(weights["wte"][ids] + weights["wpe"][: ids.shape[1]])  # [n_batch, n_seq, n_embd]
     for n in range(N_LAYER):
         qkv = [F.linear(rmsnorm(x), weights[f"layer{n}.attn_w{kind}"]) for kind in "qkv"]
@@ -45,16 +46,17 @@ def model(ids, weights):
 
 
 def main():
+    """Train the model and write names.json."""
     torch.manual_seed(1)
     torch.set_num_threads(1)
     names = (DATA / "names.txt").read_text(encoding="utf-8").split()
     chars = "".join(sorted(set("".join(names))))
     bos = len(chars)
-    rows = torch.full((len(names), N_CTX + 1), bos)  # before, after and behind each name
+    rows = torch.full((len(names), N_CTX + 1), bos)  # BOS, the name, BOS, and BOS as padding
     for row, name in zip(rows, names, strict=True):
         row[1 : len(name) + 1] = torch.tensor([chars.index(char) for char in name])
     targets = rows[:, 1:].clone()
-    targets[:, 1:][targets[:, :-1] == bos] = -1  # what comes behind is not learnt
+    targets[:, 1:][targets[:, :-1] == bos] = -1  # ignore the padding
 
     weights = initial_weights(bos + 1)
     optimizer = torch.optim.Adam(weights.values(), lr=LEARNING_RATE)
@@ -71,7 +73,7 @@ def main():
             print(f"step {step + 1}: loss {loss.item():.3f}")
 
     state_dict = {
-        name: [[round(value, N_DIGITS) for value in row] for row in weight.tolist()]
+        name: [[round(value, N_DECIMALS) for value in row] for row in weight.tolist()]
         for name, weight in weights.items()
     }
     content = json.dumps({"chars": chars, "n_head": N_HEAD, "state_dict": state_dict}, separators=(",", ":"))

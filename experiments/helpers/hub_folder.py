@@ -1,7 +1,6 @@
-"""Saving: a model as load_encoder_hparams_and_params returns it, to the folder that it was loaded from.
+"""Save a model in Hugging Face's layout: config.json, model.safetensors, vocab.json and merges.txt.
 
-The layout is Hugging Face's: config.json, model.safetensors, vocab.json and merges.txt. formats.py reads it,
-and so does transformers.
+`load_encoder_hparams_and_params` loads such a folder, and so does transformers.
 """
 
 import json
@@ -10,34 +9,33 @@ import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-import common  # noqa: F401  (the way to encoder.py)
 import numpy as np
 from safetensors.numpy import save
 
 from encoder import END_OF_TEXT, Encoder, bytes_to_unicode
 
-# What names of ours are in Hugging Face's files; the others are the same.
+# Our name of a parameter -> Hugging Face's. Names that are not here are the same.
 HUB_NAMES = {"wte": "wte.weight", "wpe": "wpe.weight", "blocks": "h"}
 HUB_NAMES |= {"g": "weight", "w": "weight", "b": "bias"}
 
 
 def byte_encoder():
-    """A tokenizer without merges: its tokens are the 256 bytes and <|endoftext|>."""
+    """A tokenizer without merges. Its tokens are the 256 bytes and <|endoftext|>."""
     tokens = [*bytes_to_unicode().values(), END_OF_TEXT]
-    return Encoder({token: id for id, token in enumerate(tokens)}, [])
+    return Encoder({token: token_id for token_id, token in enumerate(tokens)}, [])
 
 
 @contextmanager
 def new_folder(path):
-    """Yield a folder to fill, which gets its name when all went well. If not, nothing is left of it.
+    """Yield a temporary folder, and rename it to `path` on success. On any error, delete it.
 
     Raises:
-        ValueError: at once, if there is something of that name, or no folder to make it in.
+        ValueError: `path` already exists, or its parent folder does not.
     """
     if os.path.lexists(path):
-        raise ValueError(f"{path} is there already: delete it, or give another name with --out")
+        raise ValueError(f"{path} already exists: delete it, or choose another folder with --out")
     if not path.parent.is_dir():
-        raise ValueError(f"there is no folder {path.parent} to make {path.name} in")
+        raise ValueError(f"cannot create {path.name}: there is no folder {path.parent}")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f"{path.name}.") as temporary:
         folder = Path(temporary) / path.name
         folder.mkdir()
@@ -46,9 +44,9 @@ def new_folder(path):
 
 
 def save_model(folder, encoder, hparams, params):
-    """Write a model's four files into the folder.
+    """Write the four files of a model.
 
-    The model must be as OpenAI's are: without lm_head, and with layer_norm's usual eps.
+    The model must have OpenAI's architecture: no lm_head, and the default eps and activation.
     """
     config = {"model_type": "gpt2", "vocab_size": hparams["n_vocab"], "n_positions": hparams["n_ctx"]}
     config |= {name: hparams[name] for name in ("n_embd", "n_head", "n_layer")}
@@ -61,7 +59,7 @@ def save_model(folder, encoder, hparams, params):
 
 
 def hub_tensors(tree, prefix=""):
-    """Nested parameters -> {"h.0.attn.c_attn.weight": array, ...}, by Hugging Face's names."""
+    """Flatten nested parameters: -> {"h.0.attn.c_attn.weight": array, ...}, with Hugging Face's names."""
     if not isinstance(tree, (dict, list)):
         return {prefix: np.ascontiguousarray(tree)}
     tensors = {}
