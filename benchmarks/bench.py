@@ -1,10 +1,10 @@
-"""What this project costs: time, memory, and how far each is from what the machine and NumPy can do.
+"""Time and memory of this project, compared with the limits of the machine and of NumPy.
 
     pip install -r benchmarks/requirements.txt && python benchmarks/bench.py
 
-The weights are random, in the shapes of the size that is asked for. All figures are medians of rounds in each
-of which everything is measured once, so that what else the machine does falls on all of it. The limit of the
-model is its bare matrix products, see peers.MatrixProducts; that of a start is what NumPy's own import takes.
+The weights are random, in the shapes of the given size. Every round measures everything once, so that other
+load on the machine affects all figures alike. All figures are medians of the rounds. The limit of the model
+is its bare matrix products (peers.MatrixProducts). The limit of a start is the import of NumPy.
 """
 
 import itertools
@@ -21,17 +21,17 @@ import fire
 import numpy as np
 import regex
 from compare import PROMPT_LENGTHS, describe_machine
-from peers import ROOT, MatrixProducts, ThisProject, answer
-from random_model import HPARAMS, write_random_model
+from peers import MatrixProducts, ThisProject, answer
+from random_model import HPARAMS, ROOT, write_random_model
 from tqdm import tqdm
 
-from batch import generate_batch
 from encoder import PATTERN, bytes_to_unicode, get_encoder
+from generation.batches import generate_batch
+from generation.prompt_lookup import generate_with_lookup
 from gpt2 import generate
-from lookup import generate_greedily
 
-N_TOKENS = 16  # decoded in each measurement
-BATCH_SIZES = (1, 2, 4, 8, 16)
+N_TOKENS = 16  # to decode in a measurement
+BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 PROMPT = "Alan Turing theorized that computers would one day become"  # 10 tokens
 MB = 1e6
 
@@ -43,27 +43,27 @@ def seconds_for(function):
 
 
 def run_text(peer, ids):
-    """-> seconds to the first token, and for each after it (median)."""
+    """Seconds to the first token, and for each later token (median)."""
     times = answer(peer, ids, N_TOKENS, None)
     return {"prompt_s": times["prompt_s"], "decode_s": np.median(times["decode_s"])}
 
 
 def run_batch(model, prompts):
-    """-> tokens per second in all, from the second token of each prompt on."""
+    """Total tokens per second, from the second token of each prompt on."""
     steps = generate_batch(prompts, *model, 1 + N_TOKENS)
     for _ in prompts:
         next(steps)
     return {"tokens_per_s": len(prompts) * N_TOKENS / seconds_for(lambda: list(steps))}
 
 
-def run_greedy(model, ids):
-    """-> how many times as fast greedy decoding is with guesses from the text as without."""
+def run_lookup(model, ids):
+    """Speed of greedy decoding with prompt lookup, divided by the speed without."""
     plain = seconds_for(lambda: list(generate(ids, *model, 4 * N_TOKENS)))
-    return {"times": plain / seconds_for(lambda: list(generate_greedily(ids, *model, 4 * N_TOKENS)))}
+    return {"times": plain / seconds_for(lambda: list(generate_with_lookup(ids, *model, 4 * N_TOKENS)))}
 
 
 def run_process(*arguments):
-    """-> seconds to the first byte on stdout."""
+    """Seconds to the first byte on stdout."""
     start = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE)
     process.stdout.read(1)
@@ -75,9 +75,9 @@ def run_process(*arguments):
 
 
 def run_memory(*arguments):
-    """-> the most memory that a process used, in MB; nan on Windows.
+    """Peak memory of a process, in MB; nan on Windows.
 
-    It is asked for by a small process in between, as Linux counts what the one that started it had.
+    A small process starts it, because Linux counts the memory of the parent, too.
     """
     code = """if True:
         import resource, subprocess, sys
@@ -91,13 +91,13 @@ def run_memory(*arguments):
 
 
 def run_parts(folder):
-    """The parts of a start, in seconds: a process that does one after the other and prints the times."""
+    """The parts of a start, in seconds: one process runs them in turn and prints the times."""
     code = f"""import time; times = [time.perf_counter()]
 def mark(): times.append(time.perf_counter())
 import numpy; mark()
-import cli, commands, numpy.random; mark()
-encoder, hparams, params = commands.load_encoder_hparams_and_params({str(folder)!r}); mark()
-next(commands.generate(encoder.encode({PROMPT!r}), params, hparams["n_head"], 1)); mark()
+import cli.exit_status, cli.flags, numpy.random; mark()
+encoder, hparams, params = cli.flags.load_encoder_hparams_and_params({str(folder)!r}); mark()
+next(cli.flags.generate(encoder.encode({PROMPT!r}), params, hparams["n_head"], 1)); mark()
 print(*times)"""
     output = subprocess.check_output([sys.executable, "-c", code], cwd=ROOT, text=True)
     names = ("NumPy", "the other modules", "tokenizer and weights", "first token")
@@ -105,7 +105,7 @@ print(*times)"""
 
 
 class PicoGPTEncoder:
-    """picoGPT's algorithm: a cache of each word's tokens as text, and each merge looks at all pairs anew."""
+    """picoGPT's algorithm: a cache of words; each merge searches all pairs again."""
 
     def __init__(self, folder):
         self.ids = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
@@ -137,13 +137,13 @@ class PicoGPTEncoder:
 
 
 def run_tokenizer(make_encoder, text):
-    """-> MB per second, from empty caches."""
+    """MB per second, starting with empty caches."""
     encoder = make_encoder()
     return {"mb_per_s": len(text.encode("utf-8")) / MB / seconds_for(lambda: encoder.encode(text))}
 
 
 def tasks_for(folder, text):
-    """All that is measured: {name: a function of nothing -> {unit: number}}."""
+    """All measurements: {name: a function without arguments that returns {unit: number}}."""
     rng = np.random.default_rng(0)
     ours, bare = (peer(folder, None, "float32") for peer in (ThisProject, MatrixProducts))
     model, n_vocab = (ours.params, ours.n_head), len(ours.params["wte"])
@@ -155,8 +155,8 @@ def tasks_for(folder, text):
     for n in BATCH_SIZES:
         prompts = rng.integers(n_vocab, size=(n, 10)).tolist()
         tasks[f"batch of {n}"] = partial(run_batch, model, prompts)
-    tasks["guessing, repeated text"] = partial(run_greedy, model, list(range(100, 110)) * 10)
-    tasks["guessing, random text"] = partial(run_greedy, model, rng.integers(n_vocab, size=100).tolist())
+    tasks["prompt lookup, repetitive text"] = partial(run_lookup, model, list(range(100, 110)) * 10)
+    tasks["prompt lookup, random text"] = partial(run_lookup, model, rng.integers(n_vocab, size=100).tolist())
     tasks["import numpy"] = partial(run_process, "-c", "import numpy; print()")
     command = ("gpt2.py", f"--model_size={folder}", "--n_tokens_to_generate=1", "--quiet", PROMPT)
     tasks["first token"] = partial(run_process, *command)
@@ -173,7 +173,7 @@ def tasks_for(folder, text):
 
 
 def report(figures, machine, weights_mb):
-    """The medians as Markdown: {task: {unit: number}}, and what follows from them."""
+    """The medians {task: {unit: number}} as Markdown, with the ratios that follow from them."""
     lines = ["| tokens in the prompt | tokens/s | % of limit | GB/s read | prompt, ms | % of limit |"]
     lines.append("|--:|--:|--:|--:|--:|--:|")
     for n in PROMPT_LENGTHS:
@@ -188,7 +188,7 @@ def report(figures, machine, weights_mb):
         cells += [f"{ms:.0f}", f"{100 * limit['prompt_s'] / ours['prompt_s']:.0f}"]
         lines.append(f"| {' | '.join(map(str, cells))} |")
     alone = figures["batch of 1"]["tokens_per_s"]
-    lines += ["", "| texts in a batch | tokens/s in all | times one |", "|--:|--:|--:|"]
+    lines += ["", "| texts in a batch | tokens/s in total | times one |", "|--:|--:|--:|"]
     for n in BATCH_SIZES:
         per_s = figures[f"batch of {n}"]["tokens_per_s"]
         lines.append(f"| {n} | {per_s:.1f} | {per_s / alone:.2f} |")
@@ -198,7 +198,7 @@ def report(figures, machine, weights_mb):
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in figures["parts of a start"].items())
     more_s, peak_mb = first["first_s"] - numpy_s - bare_s, figures["memory"]["mb"]
     letters_s = [figures[f"{size} MB of one letter"]["s"] for size in (1, 2)]
-    times = [figures[f"guessing, {text} text"]["times"] for text in ("repeated", "random")]
+    times = [figures[f"prompt lookup, {text} text"]["times"] for text in ("repetitive", "random")]
     lines += [
         "",
         f"- first token of a process: {first['first_s']:.2f} s, {more_s:.2f} s more than the import of NumPy "
@@ -206,7 +206,7 @@ def report(figures, machine, weights_mb):
         f"- peak memory of that process: {peak_mb:.0f} MB, {peak_mb / weights_mb:.2f} times the weights",
         f"- tokenizer: {rates[0]:.2f} MB/s, {rates[0] / rates[1]:.1f} times picoGPT's algorithm; "
         f"1 MB of one letter in {letters_s[0]:.1f} s, 2 MB in {letters_s[1]:.1f} s",
-        f"- greedy decoding that guesses: {times[0]:.2f} times as fast after a text that repeats itself, "
+        f"- prompt lookup: {times[0]:.2f} times as fast as plain greedy decoding after repetitive text, "
         f"{times[1]:.2f} after random tokens",
         *(f"- {name}: {value}" for name, value in machine.items()),
     ]
@@ -217,9 +217,9 @@ def main(model_size="124M", rounds=5, text=str(ROOT / "README.md"), out="benchma
     """Measure, print a table, and write bench-<model_size>.json and .md to the folder `out`.
 
     Args:
-        model_size: whose shapes, 124M to 1558M.
-        rounds: how many times to measure everything.
-        text: a file for the tokenizer to read; one of a few MB says more than the README.
+        model_size: the size that gives the shapes, 124M to 1558M.
+        rounds: the number of rounds.
+        text: a file for the tokenizer; a few MB measure it better than the README.
     """
     text = Path(text).read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:

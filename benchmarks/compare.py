@@ -1,10 +1,10 @@
-"""This project beside other engines that run GPT-2: same weights, same threads, same minutes.
+"""Compare this project with other engines that run GPT-2: same weights, same threads, same minutes.
 
     pip install -r benchmarks/requirements.txt && python benchmarks/compare.py --rounds=5
 
-The weights are random, in the shapes of 124M, and so are the texts; neither matters to the time. Each engine
-runs in a process of its own, see peers.py, one at a time. First all must agree on the logits of a text. Then
-a round measures each engine after each length of prompt; what counts is the median of the rounds.
+Weights and texts are random, in the shapes of 124M; this does not affect the time. Each engine runs in its
+own process (peers.py), one at a time. First, all engines must agree on the logits of a text. Then each round
+measures each engine with each length of prompt. The result is the median of the rounds.
 """
 
 import contextlib
@@ -27,17 +27,17 @@ from tqdm import tqdm
 
 OURS = "this project float32"
 PROMPT_LENGTHS = (10, 128, 512, 960)  # tokens
-RATIO_LENGTH = 128  # the prompt after which decoding is compared with ours
-MIN_CORRELATION = 0.99  # of logits with ours, in any precision
-SETTLE_S = 0.3  # seconds between measurements: idle threads of the last engine may still be spinning
+RATIO_LENGTH = 128  # tokens in the prompt; the last column compares decoding after it
+MIN_CORRELATION = 0.99  # between logits and ours, in any precision
+SETTLE_S = 0.3  # seconds between measurements, until idle threads of the last engine stop spinning
 
-# One colour for each engine, which the colour-blind can tell apart: Okabe and Ito, 2008.
+# One colour-blind safe colour per engine: Okabe and Ito, 2008.
 COLOURS = ("#D55E00", "#E69F00", "#777777", "#0072B2", "#009E73", "#CC79A7")
 LINES = {"float32": "-", "float16": "--", "bfloat16": "--", "int8": ":", "q8_0": ":"}
 
 
 class Worker:
-    """A peer in a process of its own."""
+    """A peer in its own process."""
 
     def __init__(self, name, model, folder, n_threads):
         folder = Path(tempfile.mkdtemp(dir=folder))
@@ -48,7 +48,7 @@ class Worker:
             self.process = Popen(command, **options, stdin=PIPE, stdout=PIPE, stderr=log)
 
     def read_line(self):
-        """Its next line; SystemExit, with the last line of its log, if it has ended."""
+        """Read a line. Raises SystemExit, with the last line of the log, if the process has ended."""
         line = self.process.stdout.readline()
         if not line:
             log = self.log.read_text(errors="replace").strip().splitlines()
@@ -56,10 +56,10 @@ class Worker:
         return line
 
     def ask(self, ids, n_tokens, logits=None):
-        """Run one text; see peers.py."""
+        """Run one text, see peers.py."""
         time.sleep(SETTLE_S)
         request = json.dumps({"ids": ids, "n_tokens": n_tokens, "logits": logits})
-        with contextlib.suppress(BrokenPipeError):  # read_line says what happened
+        with contextlib.suppress(BrokenPipeError):  # read_line reports the reason
             print(request, file=self.process.stdin, flush=True)
         return json.loads(self.read_line())
 
@@ -69,13 +69,13 @@ class Worker:
 
 
 def version(package):
-    """The version of what pip has installed under that name, or None."""
+    """The installed version of a package, or None."""
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         return importlib.metadata.version(package)
 
 
 def describe_machine(names, n_threads):
-    """The machine and the software, as texts by name."""
+    """The machine and the software: {name: text}."""
     cpu = platform.processor()
     with contextlib.suppress(OSError):
         cpu = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0] or cpu
@@ -90,7 +90,7 @@ def describe_machine(names, n_threads):
 
 
 def check_agreement(workers, ids, folder):
-    """How far each model's logits are from ours, for a text and what it decodes; SystemExit if too far."""
+    """Compare the logits of each model with ours, for one text. SystemExit if they differ."""
     agreement, path = {}, os.path.join(folder, "logits.npy")
     ours = workers[0].ask(ids, PEERS[OURS][0].n_tokens, path)["ids"]
     our_logits = np.load(path)
@@ -99,7 +99,7 @@ def check_agreement(workers, ids, folder):
         peer, precision = PEERS[worker.name]
         new = worker.ask(ids, peer.n_tokens, path)["ids"]
         n_same = int(np.argmin([*np.equal(ours[: len(new)], new), False]))
-        logits = np.load(path)[: n_same + 1].ravel()  # after another token it is another text
+        logits = np.load(path)[: n_same + 1].ravel()  # after a different token, the texts differ
         expected = our_logits.ravel()[: logits.size]
         difference, correlation = float(np.abs(logits - expected).max()), np.corrcoef(logits, expected)[0, 1]
         agreement[worker.name] = {"difference": difference, "correlation": correlation, "n_same": n_same}
@@ -110,7 +110,7 @@ def check_agreement(workers, ids, folder):
 
 
 def measure(workers, texts, rounds):
-    """-> {name: {prompt length: {"prompt_s": [rounds], "decode_s": [rounds], of which each is a median}}}."""
+    """-> {name: {prompt length: {"prompt_s": [n_rounds], "decode_s": [n_rounds], medians per round}}}."""
     samples = {w.name: {str(len(text)): {"prompt_s": [], "decode_s": []} for text in texts} for w in workers}
     steps = [(text, worker) for _ in range(rounds) for text in texts for worker in workers]
     for text, worker in tqdm(steps, desc="measuring", leave=False, disable=None):
@@ -122,7 +122,7 @@ def measure(workers, texts, rounds):
 
 
 def compare(rounds, model, n_threads):
-    """Start what is installed, check, measure -> what compare.json holds."""
+    """Start all installed engines, check and measure them. Returns the content of compare.json."""
     missing = {name: [p for p in peer.packages if not version(p)] for name, (peer, _) in PEERS.items()}
     names = [name for name in PEERS if not missing[name]]
     rng, workers = np.random.default_rng(0), []
@@ -143,7 +143,7 @@ def compare(rounds, model, n_threads):
 
 
 def medians(samples):
-    """One peer's samples -> decoded tokens per second, milliseconds to the first token; by prompt length."""
+    """Tokens decoded per second, and milliseconds to the first token, of one peer by prompt length."""
     tokens_per_s = {int(n): 1 / np.median(sample["decode_s"]) for n, sample in samples.items()}
     prompt_ms = {int(n): 1000 * np.median(sample["prompt_s"]) for n, sample in samples.items()}
     return tokens_per_s, prompt_ms
@@ -160,7 +160,9 @@ def report(results):
         cells = [f"{n:.1f}" for n in tokens_per_s.values()] + [f"{ms:.0f}" for ms in prompt_ms.values()]
         ratio = tokens_per_s[RATIO_LENGTH] / our_tokens_per_s[RATIO_LENGTH]
         rows.append([PEERS[name][0].engine, PEERS[name][1], *cells, f"{ratio:.2f}"])
-    text = f"Tokens/s decoded and ms to the first after n tokens, medians of {results['rounds']} rounds."
+    text = (
+        f"Tokens/s decoded and ms to the first token after n tokens, medians of {results['rounds']} rounds."
+    )
     agreement = "logits within {difference:.1e} of ours, correlation {correlation:.6f}, {n_same} equal tokens"
     lines = [f"- not installed: {name}" for name in results["not_installed"]]
     lines += [f"- {name}: {agreement.format(**found)}" for name, found in results["agreement"].items()]
@@ -169,7 +171,7 @@ def report(results):
 
 
 def draw(results, path):
-    """The results as a chart: tokens decoded per second, and milliseconds to the first, by prompt length."""
+    """Draw tokens decoded per second, and milliseconds to the first token, by prompt length."""
     from matplotlib.figure import Figure
 
     engines = list(dict.fromkeys(peer.engine for peer, _ in PEERS.values()))
@@ -197,10 +199,10 @@ def main(rounds=5, out="benchmarks/results", folder=None, n_threads=None, draw_o
     """Compare, print a table, and write compare.json, compare.md and compare.png to the folder `out`.
 
     Args:
-        rounds: how many times to measure each engine at each length.
-        folder: a model in OpenAI's five files; by default a random one is written, and thrown away.
-        n_threads: how many threads each engine uses; by default as many as there are cores.
-        draw_only: only draw compare.png again, from compare.json.
+        rounds: the number of rounds.
+        folder: a model in OpenAI's five files; by default a random model in a temporary folder.
+        n_threads: threads per engine; by default the number of cores.
+        draw_only: only draw compare.png from compare.json.
     """
     out = Path(out)
     if not draw_only:
@@ -213,7 +215,7 @@ def main(rounds=5, out="benchmarks/results", folder=None, n_threads=None, draw_o
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: it ends the workers, tidies up
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: ends the workers
     try:
         fire.Fire(main)
     except KeyboardInterrupt:

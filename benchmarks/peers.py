@@ -1,13 +1,13 @@
-"""How each engine runs the same GPT-2 weights, and a process of its own for each engine's thread pool.
+"""How each engine runs the same GPT-2 weights. Each engine gets its own process, and so its own thread pool.
 
     python benchmarks/peers.py NAME FOLDER TEMPORARY_FOLDER
 
-loads the peer NAME, one of PEERS, with the model in FOLDER (OpenAI's five files); converted weights go to
-TEMPORARY_FOLDER. It prints "ready" in a line, then answers each line of JSON on stdin with one on stdout:
-    {"ids": the prompt, "n_tokens": how many tokens to decode after the first, "logits": a path or null}
-    {"prompt_s": seconds to the first new token, "decode_s": [seconds for each after it], "ids": all of them}
-Decoding is greedy. The logits that each new token was chosen from go to the path, [1 + n_tokens, n_vocab].
-OMP_NUM_THREADS says how many threads to use.
+loads the peer NAME, one of PEERS, with the model in FOLDER (OpenAI's five files). Converted weights go to
+TEMPORARY_FOLDER. The process prints "ready", then answers each line of JSON on stdin with one on stdout:
+    {"ids": the prompt, "n_tokens": the number of tokens to decode after the first, "logits": a path or null}
+    {"prompt_s": seconds to the first new token, "decode_s": [seconds for each later token], "ids": new ids}
+Decoding is greedy. The logits of all new tokens go to the path, [1 + n_tokens, n_vocab].
+OMP_NUM_THREADS sets the number of threads.
 """
 
 import json
@@ -18,14 +18,12 @@ import time
 import timeit
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+import numpy as np
+import random_model  # noqa: F401  (makes the next imports possible)
 
-import numpy as np  # noqa: E402
-
-import gpt2  # noqa: E402
-import gpt2_pico  # noqa: E402
-from utils import load_encoder_hparams_and_params  # noqa: E402
+import gpt2
+import gpt2_pico
+from utils import load_encoder_hparams_and_params
 
 N_THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
 
@@ -33,20 +31,20 @@ N_THREADS = int(os.environ.get("OMP_NUM_THREADS", os.cpu_count()))
 class Peer:
     """An engine with the model loaded.
 
-    A subclass has `forward`, a text's next ids [n_seq] -> the logits [n_vocab] after the last, or a `run`.
+    A subclass implements `forward`, ids [n_seq] -> logits after the last id [n_vocab], or `run`.
     """
 
-    packages = ()  # what must be installed, as pip names it
+    packages = ()  # names on PyPI
     precisions = ("float32",)
-    is_model = True  # its logits are to be the model's
-    tolerance = 1e-3  # how far they may be from ours, in float32
-    n_tokens = 16  # how many tokens to decode in a measurement
+    is_model = True  # the logits must agree with ours
+    tolerance = 1e-3  # largest difference of a logit from ours, in float32
+    n_tokens = 16  # to decode in a measurement
 
     def begin(self):
-        """Begin a new text."""
+        """Start a new text."""
 
     def run(self, ids, n_tokens, keep_logits):
-        """Decode 1 + n_tokens tokens -> their ids, when each was there in seconds, the logits [n_vocab]."""
+        """Decode 1 + n_tokens tokens. Returns the ids, the time of each, and the logits [n_vocab] of each."""
         new, times, kept = [], [], []
         self.begin()
         for _ in range(1 + n_tokens):
@@ -69,18 +67,18 @@ class ThisProject(Peer):
         self.cache, self.n_past = None, 0
 
     def forward(self, ids):
-        if self.cache is None:  # as large as `generate` makes it
+        if self.cache is None:
             self.cache = gpt2.new_cache(self.params, self.n_head, n_slots=len(ids) + self.n_tokens)
-        place = {"cache": self.cache, "n_past": self.n_past}
+        logits = gpt2.prefill(ids, self.params, self.n_head, self.cache, self.n_past)
         self.n_past += len(ids)
-        return gpt2.gpt2(ids, **self.params, n_head=self.n_head, **place, n_logits=1)[-1]
+        return logits
 
 
 class PicoGPT(ThisProject):
-    """No cache: each token computes the whole text again, and the logits for all of its positions."""
+    """No cache: each token computes the whole text again, with logits for all positions."""
 
     engine = "picoGPT's algorithm"
-    n_tokens = 3  # they take long
+    n_tokens = 3  # slow
 
     def begin(self):
         self.ids = []
@@ -91,9 +89,9 @@ class PicoGPT(ThisProject):
 
 
 class MatrixProducts(Peer):
-    """The model's products of activations and weights, each weight in the faster of two memory orders.
+    """Only the model's matrix products, each weight in the faster of two memory orders.
 
-    Nothing is between the products: it is a limit for what NumPy can reach. The logits mean nothing.
+    This is the limit of what NumPy can reach. The logits mean nothing.
     """
 
     engine = "bare matrix products"
@@ -113,7 +111,7 @@ class MatrixProducts(Peer):
 
 
 def multiply(weights, n):
-    """Ones [n, n_in] times each of the weights [n_in, n_out]; the last product, [n, n_out]."""
+    """Multiply ones [n, n_in] with each weight [n_in, n_out]. Returns the last product."""
     inputs = {n_in: np.ones((n, n_in), np.float32) for n_in in {w.shape[0] for w in weights}}
     for w in weights:
         product = inputs[w.shape[0]] @ w
@@ -121,7 +119,7 @@ def multiply(weights, n):
 
 
 def faster_order(weights, n):
-    """The weights, in row-major or in column-major order, whichever is multiplied with n rows sooner."""
+    """The weights in row-major or column-major order, whichever is faster for n rows."""
 
     def seconds(candidate):
         return np.median(timeit.repeat(lambda: multiply(candidate, n), number=1, repeat=5))
@@ -134,7 +132,7 @@ def faster_order(weights, n):
 def torch_model(folder):
     """transformers' GPT2LMHeadModel, float32, with its default attention."""
     import torch
-    from reference import reference_model
+    from support.transformers_model import reference_model
 
     torch.set_num_threads(N_THREADS)
     _, hparams, params = load_encoder_hparams_and_params(folder)
@@ -166,7 +164,7 @@ class Transformers(Peer):
 
 
 class CTranslate2(Peer):
-    """It has no call for one more token, but calls back with each token that it generates."""
+    """It generates whole texts only, and calls back for each token."""
 
     engine = "CTranslate2"
     packages = ("torch", "transformers", "ctranslate2")
@@ -191,10 +189,10 @@ class CTranslate2(Peer):
             times.append(time.perf_counter())
 
         result = self.generator.generate_batch(
-            [[self.tokens[id] for id in ids]],
+            [[self.tokens[token_id] for token_id in ids]],
             max_length=1 + n_tokens,
-            end_token=[],  # so that no text ends before
-            include_prompt_in_result=False,  # so that it computes the prompt at once
+            end_token=[],  # no early end
+            include_prompt_in_result=False,  # compute the prompt in one pass
             return_logits_vocab=keep_logits,
             callback=on_token,
         )
@@ -205,7 +203,7 @@ class LlamaCpp(Peer):
     engine = "llama.cpp"
     packages = ("llama-cpp-python", "gguf")
     precisions = ("float32", "float16", "q8_0")
-    tolerance = 1e-2  # it rounds keys, values and what goes through gelu to float16
+    tolerance = 1e-2  # it rounds keys, values and the input of gelu to float16
 
     def __init__(self, folder, temporary_folder, precision):
         import llama_cpp
@@ -214,7 +212,7 @@ class LlamaCpp(Peer):
         path = str(Path(temporary_folder, "model.gguf"))
         self.n_vocab = write_gguf(folder, path, precision)
         options = llama_cpp.llama_model_default_params()
-        options.use_extra_bufts = False  # without Intel AMX, on which q8_0 can crash: llama.cpp's pull 26954
+        options.use_extra_bufts = False  # no Intel AMX: q8_0 can crash there, llama.cpp pull 26954
         model = llama_cpp.llama_model_load_from_file(path.encode(), options)
         options = llama_cpp.llama_context_default_params()
         options.n_ctx, options.n_batch, options.n_ubatch = 1024, 1024, 512
@@ -234,7 +232,7 @@ class LlamaCpp(Peer):
 
 
 def write_gguf(folder, path, precision):
-    """Write the model as llama.cpp reads it, without a vocabulary, which ids do not need -> n_vocab."""
+    """Write a GGUF file for llama.cpp, without a vocabulary. Returns n_vocab."""
     import gguf
 
     types = {"float32": "F32", "float16": "F16", "q8_0": "Q8_0"}
@@ -259,10 +257,11 @@ def write_gguf(folder, path, precision):
         parts[f"blk.{layer}.ffn_down"] = block["mlp"]["c_proj"]
     for name, part in parts.items():
         for kind, array in part.items():
-            type = gguf.GGMLQuantizationType[types[precision if kind == "w" else "float32"]]
+            quantization = gguf.GGMLQuantizationType[types[precision if kind == "w" else "float32"]]
             array = np.ascontiguousarray(array.T if kind == "w" else array)  # [n_in, n_out] -> [n_out, n_in]
-            name_and_kind = f"{name}.{'bias' if kind == 'b' else 'weight'}"
-            writer.add_tensor(name_and_kind, gguf.quants.quantize(array, type), raw_dtype=type)
+            quantized = gguf.quants.quantize(array, quantization)
+            suffix = "bias" if kind == "b" else "weight"
+            writer.add_tensor(f"{name}.{suffix}", quantized, raw_dtype=quantization)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -278,7 +277,7 @@ PEERS = {  # name -> the class, the precision
 
 
 def answer(peer, ids, n_tokens, logits):
-    """Measure one request; see the top of this file."""
+    """Measure one request, see the module docstring."""
     start = time.perf_counter()
     new, times, kept = peer.run(ids, n_tokens, logits is not None)
     if logits is not None:
@@ -287,7 +286,7 @@ def answer(peer, ids, n_tokens, logits):
 
 
 def main(name, folder, temporary_folder):
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one ends it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends this process
     out = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what an engine prints goes to stderr
     peer, precision = PEERS[name]

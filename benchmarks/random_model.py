@@ -1,4 +1,7 @@
-"""A model of GPT-2's shapes, with seeded random weights, in the files that OpenAI's models have."""
+"""Write a model with GPT-2's shapes and seeded random weights, in OpenAI's five files.
+
+The other benchmarks import this module first: it makes the project's modules importable.
+"""
 
 import json
 import shutil
@@ -8,8 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from bundle_writer import write_bundle  # noqa: E402
-from random_params import random_params  # noqa: E402
+from support.bundle_writer import write_bundle  # noqa: E402
+from support.random_params import random_params  # noqa: E402
 
 SIZES = {"124M": (768, 12, 12), "355M": (1024, 16, 24), "774M": (1280, 20, 36), "1558M": (1600, 25, 48)}
 HPARAMS = {
@@ -19,7 +22,7 @@ HPARAMS = {
 
 
 def write_random_model(folder, hparams=HPARAMS["124M"], seed=0):
-    """Write the five files into `folder`; hparams["n_vocab"] must be 50257, that of OpenAI's vocabulary."""
+    """Write the five files into `folder`. OpenAI's tokenizer requires hparams["n_vocab"] to be 50257."""
     shapes = {name: hparams[name] for name in ("n_vocab", "n_ctx", "n_embd", "n_layer")}
     params = random_params(**shapes, std=0.02, seed=seed)
     variables = {}
@@ -29,7 +32,9 @@ def write_random_model(folder, hparams=HPARAMS["124M"], seed=0):
             for key, value in tree.items():
                 collect(f"{name}/{key}", value)
         else:
-            variables[name] = tree[None] if name.endswith("/w") else tree  # as a convolution of width 1
+            variables[name] = (
+                tree[None] if name.endswith("/w") else tree
+            )  # [1, n_in, n_out], as in OpenAI's files
 
     for layer, block in enumerate(params.pop("blocks")):
         collect(f"model/h{layer}", block)
