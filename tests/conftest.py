@@ -1,43 +1,51 @@
-"""What the tests share: NumPy set to complain, the demo model, servers good and bad, and the command line."""
+"""Shared fixtures: strict NumPy, the demo model, servers, and the command line."""
 
 import os
 
-# The models of the tests are small: a second thread of the BLAS costs more than it gives, above all on a
-# busy machine. NumPy reads this when it is imported.
+# The test models are small: a second BLAS thread slows them down. NumPy reads this variable at import.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import contextlib
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
-from model_server import ModelServer
+from support.model_server import ModelServer
+from support.paths import DATA, HUB_MODEL, ROOT
 
-import cli
-import commands
-import download
+import cli.exit_status
+import cli.flags
+import generation.batches
+import generation.prompt_lookup
+import generation.scoring
+import gpt2
+from download import http_session, model_sources
+from download.model_download import download_model
+from generation.min_p_and_repetition import sample
 from utils import DEMO_DIR, load_encoder_hparams_and_params
 
-ROOT = Path(__file__).parent.parent
-HUB_MODEL = ROOT / "tests" / "data" / "hub" / "sharded"
-
-# A shell that runs the tests in the background makes them, and what they start, deaf to Ctrl-C.
+# A shell starts background processes with SIGINT ignored, and they pass that on to their children.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# A time limit for one example would fail on a slow machine.
+# No time limit per example: slow machines would fail.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("default")
 
 
+def pytest_addoption(parser):
+    parser.addoption("--fuzz_cases", type=int, default=5000, help="cases of test_damaged_files.py, in total")
+
+
 @pytest.fixture(autouse=True)
 def numpy_raises():
-    """Overflow, division by zero and nan are errors (underflow is not: exp of a masked score is 0)."""
+    """Make overflow, division by zero and nan errors. Underflow is fine: exp of a masked score is 0."""
     with np.errstate(over="raise", divide="raise", invalid="raise"):
         yield
 
@@ -48,12 +56,40 @@ def demo():
     return load_encoder_hparams_and_params("demo")
 
 
+@pytest.fixture
+def demo_copy(tmp_path):
+    """A copy of the demo model, for tests that damage it."""
+    return shutil.copytree(DEMO_DIR, tmp_path / "copy")
+
+
+@pytest.fixture
+def hub_copy(tmp_path):
+    """hub_copy(name): a copy of the model data/hub/NAME, for tests that change it."""
+    return lambda name: shutil.copytree(DATA / "hub" / name, tmp_path / name)
+
+
 @pytest.fixture(scope="session")
 def demo_logits():
-    """What transformers says of 20 prompts, see data/make_demo_logits.py; and "prompts", their ids."""
-    with np.load(ROOT / "tests" / "data" / "demo_logits.npz") as file:
+    """Logits of transformers for 20 prompts, from data/make_demo_logits.py; their ids are "prompts"."""
+    with np.load(DATA / "demo_logits.npz") as file:
         arrays = dict(file)
     return arrays | {"prompts": np.split(arrays["ids"], np.cumsum(arrays["lengths"])[:-1])}
+
+
+@pytest.fixture
+def forward_passes(monkeypatch):
+    """Record the forward passes of all loops: a list of (shape of the inputs, shape of the logits)."""
+    calls = []
+    forward_pass = gpt2.gpt2
+
+    def recorded(inputs, **kwargs):
+        logits = forward_pass(inputs, **kwargs)
+        calls.append((np.shape(inputs), logits.shape))
+        return logits
+
+    for module in (gpt2, generation.batches, generation.prompt_lookup, generation.scoring):
+        monkeypatch.setattr(module, "gpt2", recorded)
+    return calls
 
 
 # Networks.
@@ -61,7 +97,7 @@ def demo_logits():
 
 @pytest.fixture
 def dead_address():
-    """An address on this machine where nothing listens."""
+    """The address of a local port that refuses connections."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -69,7 +105,7 @@ def dead_address():
 
 @pytest.fixture
 def silent_listener():
-    """A socket that takes connections and never answers."""
+    """A socket that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen()
@@ -79,7 +115,7 @@ def silent_listener():
 
 @pytest.fixture
 def server(monkeypatch):
-    """A mirror: 124M and 355M are the demo model, hf:OWNER/NAME is a model that transformers wrote."""
+    """A mirror on this machine: its 124M and 355M are the demo model, its hf:OWNER/NAME a small hub model."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with ModelServer({"124M": DEMO_DIR, "355M": DEMO_DIR, "OWNER/NAME": HUB_MODEL}) as server:
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
@@ -89,11 +125,31 @@ def server(monkeypatch):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
-    """As little waiting as can be, for what fails again and again."""
-    monkeypatch.setattr(download, "RETRIES", download.RETRIES.new(total=2, backoff_factor=0))
-    monkeypatch.setattr(download, "READ_TIMEOUT", 0.5)
-    monkeypatch.setattr(download, "MAX_WAIT", 0.1)
+def no_network(dead_address, monkeypatch):
+    """Make OpenAI's storage and the hub unreachable."""
+    monkeypatch.setattr(model_sources, "OPENAI_URL", dead_address)
+    monkeypatch.setattr(model_sources, "HUB_URL", dead_address)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+
+@pytest.fixture
+def fast_retries(monkeypatch):
+    """Retry only twice, without pauses, and with a short timeout."""
+    monkeypatch.setattr(http_session, "RETRIES", http_session.RETRIES.new(total=2, backoff_factor=0))
+    monkeypatch.setattr(http_session, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(http_session, "MAX_RETRY_AFTER", 0.1)
+
+
+@pytest.fixture
+def model_dir(tmp_path):
+    """The folder of `download_124M`, not created yet."""
+    return tmp_path / "124M"
+
+
+@pytest.fixture
+def download_124M(server, model_dir, fast_retries):
+    """download_124M(): download 124M, which is the demo model, from the server into model_dir."""
+    return lambda: download_model("124M", model_dir, server.url)
 
 
 # The command line.
@@ -102,18 +158,41 @@ def impatient(monkeypatch):
 STREAMS = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
 
 
+@pytest.fixture(scope="session")
+def generated_ids(demo):
+    """generated_ids(prompt, n, seed, **sampling): the new ids of the demo model, computed in this process."""
+    encoder, hparams, params = demo
+    end_of_text = encoder.end_of_text
+
+    def generated_ids(prompt, n_tokens_to_generate=40, seed=None, **sampling):
+        ids = encoder.encode(prompt) or [end_of_text]
+        limits = {"n_tokens_to_generate": n_tokens_to_generate, "stop_id": end_of_text}
+        options = {"seed": seed, "sampler": sample, **sampling}
+        return list(gpt2.generate(ids, params, hparams["n_head"], **limits, **options))
+
+    return generated_ids
+
+
+@pytest.fixture(scope="session")
+def generated_text(demo, generated_ids):
+    """The same as text, as `python gpt2.py` prints it."""
+    encoder, _, _ = demo
+    return lambda *args, **options: encoder.decode(generated_ids(*args, **options)) + "\n"
+
+
 @pytest.fixture
 def start(dead_address, tmp_path):
-    """start(*arguments): `python gpt2.py` with them, from another folder and without network, as a Popen.
+    """start(*arguments): run `python gpt2.py` in another folder, without a network. Returns a Popen.
 
-    `streams` takes the place of STREAMS, name by name; `changes` are those to the environment.
+    script: another file of the project. code: Python code instead of a file. proxy: the address of a proxy.
+    streams: replaces entries of STREAMS. changes: environment variables.
     """
     running = []
 
     def start(*arguments, script="gpt2.py", code=None, proxy=dead_address, streams=None, **changes):
         what = ["-c", code] if code else [str(ROOT / script)]
         env = {name: value for name, value in os.environ.items() if "proxy" not in name.lower()}
-        env.pop("PYTHONUNBUFFERED", None)  # a full disk is noticed later with a buffer than without
+        env.pop("PYTHONUNBUFFERED", None)  # with a buffer, Python notices a full disk later
         env.update(HTTP_PROXY=proxy, HTTPS_PROXY=proxy, PYTHONIOENCODING="utf-8", PYTHONPATH=str(ROOT))
         env.update(changes)
         process = subprocess.Popen(
@@ -135,7 +214,7 @@ def start(dead_address, tmp_path):
 
 @pytest.fixture
 def run(start):
-    """run(*arguments): the same, to its end -> (exit status, stdout, stderr). `piped` is its stdin."""
+    """run(*arguments, piped=None): `start` and wait. piped: stdin. Returns (exit status, stdout, stderr)."""
 
     def run(*arguments, piped=None, **keywords):
         if piped is not None:
@@ -149,15 +228,34 @@ def run(start):
 
 @pytest.fixture
 def run_here(monkeypatch, capsys):
-    """run_here(*arguments): as `run`, but in this process, for what ends before a model is loaded."""
+    """run_here(*arguments): like `run`, but in this process, for errors before a model is loaded."""
 
     def run_here(*arguments):
         monkeypatch.setattr(sys, "argv", ["gpt2.py", *arguments])
-        monkeypatch.setattr(sys, "stdout", sys.stdout)  # run() changes these two
+        monkeypatch.setattr(sys, "stdout", sys.stdout)  # cli.exit_status.run replaces these two
         monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
-        with pytest.raises(SystemExit) as exit:
-            cli.run(commands.main)
+        with pytest.raises(SystemExit) as exit_info:
+            cli.exit_status.run(cli.flags.main)
         stdout, stderr = capsys.readouterr()
-        return exit.value.code, stdout, stderr
+        return exit_info.value.code, stdout, stderr
 
     return run_here
+
+
+@pytest.fixture
+def terminal(start):
+    """terminal(*arguments): `start` the demo model in a terminal. Returns (process, terminal)."""
+    ends = []
+
+    def terminal(*arguments):
+        ours, theirs = os.openpty()
+        ends.append(ours)
+        streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
+        process = start("--model_size=demo", *arguments, streams=streams, TERM="xterm")
+        os.close(theirs)
+        return process, ours
+
+    yield terminal
+    for end in ends:
+        with contextlib.suppress(OSError):
+            os.close(end)

@@ -1,22 +1,17 @@
-"""Writes demo_logits.npz: transformers' logits, in float32, for 20 prompts and the demo model's weights.
+"""Write demo_logits.npz: float32 logits of transformers for 20 prompts, with the weights of the demo model.
 
-    pip install -r tests/requirements-reference.txt && python tests/data/make_demo_logits.py
+    pip install -r tests/requirements-reference.txt
+    PYTHONPATH=.:tests python tests/data/make_demo_logits.py
 
-All logits would be 26 MB. So for each position there are 32 columns of them and the logarithm of the sum of
-their exponentials, which any of them would change; and for the last position of each prompt there are all.
+All logits would take 26 MB. So the file has 32 of the 4,096 columns for each position, plus the logarithm of
+the sum of the exponentials, which depends on all columns. For the last position of each prompt, it has all.
 """
 
-import sys
-from pathlib import Path
-
 import numpy as np
+from support.paths import DATA
+from support.transformers_model import reference_logits, reference_model
 
-HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent)]
-
-from reference import reference_logits, reference_model  # noqa: E402
-
-from utils import load_encoder_hparams_and_params  # noqa: E402
+from utils import load_encoder_hparams_and_params
 
 GETTYSBURG_ADDRESS = """\
 Four score and seven years ago our fathers brought forth on this continent, a new nation, conceived \
@@ -47,7 +42,7 @@ logits = [reference_logits(model, [ids])[0] for ids in prompts]  # each [n_seq, 
 every = np.concatenate(logits).astype(np.float64)  # [sum of n_seq, n_vocab]
 highest = every.max(axis=-1, keepdims=True)
 np.savez_compressed(
-    HERE / "demo_logits.npz",
+    DATA / "demo_logits.npz",
     ids=np.concatenate(prompts).astype(np.int32),
     lengths=np.array([len(ids) for ids in prompts]),
     columns=columns,

@@ -1,24 +1,25 @@
-"""Writes hub/: small random models as transformers saves them, and what it makes of a prompt with each.
+"""Write hub/: small random models, saved by transformers, with its results for a prompt.
 
-    pip install -r tests/requirements-reference.txt && python tests/data/make_hub_models.py
+    pip install -r tests/requirements-reference.txt
+    PYTHONPATH=.:tests python tests/data/make_hub_models.py
 
-expected.json in each folder has the ids of a prompt, transformers' logits for them in float32, and the text
-that its `generate` goes on with.
+The results are in expected.json: the ids of the prompt, their float32 logits, and the ids and text that
+`generate` appends.
 """
 
 import json
 import shutil
-from pathlib import Path
 
 import torch
+from support.hub_models import HUB
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer
 
-HERE = Path(__file__).resolve().parent
-DEMO = HERE.parent.parent / "models" / "demo"
+from utils import DEMO_DIR
+
 N_MERGES = 44
 PROMPT = "Once upon a time the"
 
-# Folder -> what is different from GPT-2's own configuration, the type of the weights, and how they are saved.
+# Folder -> (changes to the default configuration, dtype of the weights, options of save_pretrained).
 MODELS = {
     "float32": ({}, torch.float32, {}),
     "float16": ({}, torch.float16, {}),
@@ -39,22 +40,23 @@ MODELS = {
 
 
 def make_tokenizer(folder):
-    """A tokenizer of the demo's first merges, as GPT-2's is saved -> how many tokens it has."""
-    merges = (DEMO / "vocab.bpe").read_text(encoding="utf-8").splitlines()[: N_MERGES + 1]
-    tokens = list(json.loads((DEMO / "encoder.json").read_text(encoding="utf-8")))[: 256 + N_MERGES]
-    vocabulary = {token: id for id, token in enumerate([*tokens, "<|endoftext|>"])}
+    """Write a tokenizer with the first merges of the demo, in the files of GPT-2 -> n_vocab."""
+    merges = (DEMO_DIR / "vocab.bpe").read_text(encoding="utf-8").splitlines()[: N_MERGES + 1]
+    tokens = list(json.loads((DEMO_DIR / "encoder.json").read_text(encoding="utf-8")))[: 256 + N_MERGES]
+    vocabulary = {token: n for n, token in enumerate([*tokens, "<|endoftext|>"])}
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     (folder / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")
     return len(vocabulary)
 
 
-def make_model(name, changes, dtype, how):
-    folder = HERE / "hub" / name
+def make_model(name, changes, dtype, options):
+    """Write the folder of a model."""
+    folder = HUB / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     n_vocab = make_tokenizer(folder)
     tokenizer = GPT2Tokenizer.from_pretrained(folder)
-    if name != "float32":  # one with vocab.json and merges.txt, the others as transformers 5 saves it
+    if name != "float32":  # which keeps vocab.json and merges.txt; the others get a tokenizer.json
         (folder / "vocab.json").unlink()
         (folder / "merges.txt").unlink()
         tokenizer.save_pretrained(folder)
@@ -62,7 +64,7 @@ def make_model(name, changes, dtype, how):
     ends = {"bos_token_id": n_vocab - 1, "eos_token_id": n_vocab - 1}
     torch.manual_seed(0)
     config = GPT2Config(**sizes | ends | {"initializer_range": 0.3} | changes, attn_implementation="eager")
-    GPT2LMHeadModel(config).to(dtype).save_pretrained(folder, **how)
+    GPT2LMHeadModel(config).to(dtype).save_pretrained(folder, **options)
 
     model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]

@@ -1,0 +1,158 @@
+"""Streamed text: where it ends, when it appears, encodings, and Ctrl-C."""
+
+import json
+import shutil
+import signal
+import time
+
+import numpy as np
+import pytest
+from support.bundle_writer import write_bundle
+from support.command_line import CONTEXT_IS_FULL, DEMO, PROMPT, QUIET, json_lines, read_terminal
+from support.paths import posix
+
+from loading.tf_checkpoint import read_tf_checkpoint
+from utils import DEMO_DIR
+
+PROMPT_IS_LONG = "gpt2.py: the prompt exceeds the context of 256 tokens: only its end is used\n"
+
+# Where the text ends.
+
+
+def test_stop_strings_end_the_text_and_are_not_printed(run, generated_text):
+    text = generated_text(PROMPT, 12)
+    assert text.startswith(", and the King's son was a great deal")
+    stops = {"'s son w": ", and the King", "deal": ", and the King's son was a great ", "x": text[:-1]}
+    for stop, expected in stops.items():
+        assert run(PROMPT, DEMO, QUIET, "-n=12", f"--stop={stop}") == (0, expected + "\n", "")
+    assert run(PROMPT, DEMO, QUIET, "--stop='s son w", "--stream=False") == (0, ", and the King\n", "")
+    assert run(PROMPT, DEMO, QUIET, "--stop=deal", "--stop", "King", "--stop=son") == (0, ", and the \n", "")
+
+
+@pytest.fixture
+def laconic_model(tmp_path):
+    """A model that ends its text where the demo model's next token is a full stop."""
+    folder = tmp_path / "laconic"
+    shutil.copytree(DEMO_DIR, folder)
+    variables = {name: np.array(value) for name, value in read_tf_checkpoint(DEMO_DIR / "model.ckpt").items()}
+    full_stop = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["."]
+    variables["model/wte"][4095] = variables["model/wte"][full_stop] * 1.01
+    write_bundle(folder / "model.ckpt", variables)
+    return folder
+
+
+def test_end_of_text_ends_the_text_and_is_not_printed(run, generated_text, laconic_model):
+    text = generated_text(PROMPT)
+    assert text.startswith(", and the King's son was a great deal of his wife.\n\n")
+    expected = ", and the King's son was a great deal of his wife\n"
+    assert run(PROMPT, f"--model_size={laconic_model}", QUIET) == (0, expected, "")
+    status, stdout, _ = run(PROMPT, f"--model_size={laconic_model}", "--logprobs=0", QUIET)
+    (result,) = json_lines(stdout)
+    assert (status, result["text"] + "\n", result["finish_reason"]) == (0, expected, "stop")
+    assert len(result["logprobs"]) == len(result["tokens"]) < 40
+    assert 4095 not in result["tokens"]
+
+
+# Long texts.
+
+
+@pytest.mark.filterwarnings(
+    "ignore:the context of 256 tokens is full", "ignore:the prompt exceeds the context"
+)
+def test_long_texts_warn_once(run, demo, generated_text):
+    encoder, _, _ = demo
+    assert run(PROMPT, DEMO, QUIET, "-n=400") == (0, generated_text(PROMPT, 400), CONTEXT_IS_FULL)
+    prompt = " word" * 300
+    assert len(encoder.encode(prompt)) > 256
+    expected = generated_text(prompt, 4)
+    assert run(prompt, DEMO, QUIET, "-n=4") == (0, expected, PROMPT_IS_LONG + CONTEXT_IS_FULL)
+    assert run(prompt, DEMO, QUIET, "-n=1") == (0, generated_text(prompt, 1), PROMPT_IS_LONG)
+
+
+def test_text_that_exactly_fills_the_context_has_no_warning(run, demo, generated_text):
+    encoder, _, _ = demo
+    n_prompt = len(encoder.encode(PROMPT))
+    n = 256 - n_prompt + 1  # the model never reads the last new token
+    assert run(PROMPT, DEMO, QUIET, f"-n={n}") == (0, generated_text(PROMPT, n), "")
+
+
+# Streaming.
+
+
+@posix
+def test_text_streams_through_a_pipe(start, generated_text):
+    """The whole text would fit in one buffer. Ctrl-C after the first characters leaves a shorter text."""
+    process = start(PROMPT, DEMO, "-n=240", "--repetition_penalty=1.5")
+    expected = generated_text(PROMPT, 240, repetition_penalty=1.5)
+    first = process.stdout.read(10)
+    process.send_signal(signal.SIGINT)
+    rest, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert (first + rest).endswith("\n")
+    assert expected.startswith((first + rest)[:-1])
+    assert len(first + rest) < len(expected)
+
+
+def test_characters_of_several_tokens_are_not_broken(run):
+    """At this temperature the text is noise: tokens of single bytes in any order."""
+    arguments = [PROMPT, DEMO, QUIET, "--temperature=50", "--seed=1", "-n=60"]
+    status, stdout, _ = run(*arguments)
+    assert (status, stdout) == (0, run(*arguments, "--stream=False")[1])
+    assert not stdout.isascii()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_characters_outside_the_encoding_become_question_marks(start, run, encoding):
+    arguments = [PROMPT, DEMO, QUIET, "--temperature=50", "--seed=1", "-n=60"]
+    text = run(*arguments)[1]
+    process = start(*arguments, PYTHONIOENCODING=encoding)
+    process.stdout.reconfigure(encoding=encoding)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, "")
+    assert stdout == text.encode(encoding, "replace").decode(encoding)
+    assert "?" in stdout
+
+
+# Ctrl-C.
+
+
+@posix
+@pytest.mark.parametrize("arguments", [[], ["--stream=False"]])
+def test_ctrl_c_keeps_the_text_so_far(start, generated_text, arguments):
+    process = start(PROMPT, DEMO, "-n=100000", "--repetition_penalty=1.5", *arguments)
+    if arguments:
+        time.sleep(2)
+    else:
+        process.stdout.read(1)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr.replace(CONTEXT_IS_FULL, "")) == (130, "")
+    assert stdout.endswith("\n")
+    assert stdout[1:20] in generated_text(PROMPT, 40, repetition_penalty=1.5)
+
+
+@posix
+@pytest.mark.parametrize("n", range(2))
+def test_ctrl_c_prints_nothing_twice(terminal, generated_text, n):
+    """In a terminal, Ctrl-C can interrupt a write."""
+    process, keyboard = terminal(PROMPT, "-n=240", QUIET, "--repetition_penalty=1.5")
+    first = read_terminal(keyboard, "and|[A-Z]")
+    time.sleep(0.1 + 0.05 * n)
+    process.send_signal(signal.SIGINT)
+    text = first + read_terminal(keyboard)
+    assert process.wait(timeout=60) == 130
+    assert generated_text(PROMPT, 240, repetition_penalty=1.5).startswith(text.removesuffix("\n"))
+
+
+@posix
+def test_ctrl_c_prints_the_beginning_of_a_stop_string(start, generated_text):
+    expected = generated_text(PROMPT, 240, repetition_penalty=1.5)
+    process = start(PROMPT, DEMO, "-n=240", "--repetition_penalty=1.5", f"--stop={expected[20:]}!")
+    first = process.stdout.read(20)
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    text = first + process.communicate(timeout=60)[0]
+    assert process.returncode == 130
+    assert expected.startswith(text.removesuffix("\n"))
+    assert len(text) > 30
