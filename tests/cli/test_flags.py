@@ -8,7 +8,7 @@ from support.command_line import DEMO, PROMPT, QUIET, assert_error
 from support.paths import ROOT
 
 import utils
-from cli import flags, pico
+from cli import flags, pico_flags
 
 NO_FILE = "no/such/file"
 
@@ -27,7 +27,7 @@ def descriptions(main):
 
 @pytest.mark.parametrize(
     ("script", "main"),
-    [("gpt2.py", flags.main), ("gpt2_pico.py", pico.main), ("utils.py", utils.main)],
+    [("gpt2.py", flags.main), ("gpt2_pico.py", pico_flags.main), ("utils.py", utils.main)],
     ids=["gpt2", "pico", "utils"],
 )
 def test_help_describes_every_flag(run, script, main):
