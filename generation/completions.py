@@ -10,7 +10,7 @@ from generation.text_stream import TextStream
 
 BATCH_SIZE = 32  # texts per forward pass; docs/architecture.md has the measurements
 MAX_CACHE_BYTES = 2**30  # fewer texts share a batch if their keys and values would need more memory
-BATCHES_PER_WINDOW = 8  # so many batches are sorted by length together, and finish together
+BATCHES_PER_WINDOW = 8  # batches that are sorted by length together, and yielded together
 
 
 def complete(
