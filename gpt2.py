@@ -12,7 +12,7 @@ A batch of texts adds one axis: [n_seq, n_embd] becomes [n_batch, n_seq, n_embd]
 
 Parameters keep the names of OpenAI's checkpoint, and `**` passes them by name. A block is
 {ln_1: {g, b}, attn: {c_attn: {w, b}, c_proj: {w, b}}, ln_2: {g, b}, mlp: {c_fc: {w, b}, c_proj: {w, b}}}.
-All are float32. Python's floats keep it so; in NumPy 2, a float64 such as np.sqrt(2) does not.
+All are float32. Python's floats keep it so, but a float64 such as np.sqrt(2) does not, in NumPy 2.
 
 Paper: Radford, Wu et al., "Language Models are Unsupervised Multitask Learners", OpenAI, 2019.
 """
@@ -66,17 +66,17 @@ def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
     """Multi-head causal self-attention: each token reads from itself and the tokens before it.
 
     [n_seq, n_embd] -> [n_seq, n_embd]. The cache, [2, n_head, n_keys, head_dim], holds the keys and values of
-    the tokens before x, and ends with n_seq free slots. The first n_pad slots are padding.
+    the tokens before x, and ends with n_seq free slots. The first n_pad slots, [n_batch, 1], are padding.
     """
     qkv = linear(x, **c_attn).reshape(*x.shape[:-1], 3, n_head, -1)  # -> [n_seq, 3, n_head, head_dim]
     q, k, v = np.moveaxis(qkv, (-3, -2), (0, 1))  # -> [3, n_head, n_seq, head_dim], unpacked
     if cache is not None:
-        cache[..., -q.shape[-2] :, :] = k, v  # fill the last n_seq slots
+        cache[..., -q.shape[-2] :, :] = k, v  # stacked as [2, ...]: they fill the last n_seq slots
         k, v = cache  # [n_head, n_keys, head_dim]
-    slot = np.arange(k.shape[-2])  # [n_keys]; the last n_seq slots are those of the queries
+    slot = np.arange(k.shape[-2])  # [n_keys]; the queries have the last n_seq, below as a column [n_seq, 1]
     hidden = (slot > slot[-q.shape[-2] :, None]) | (slot < np.expand_dims(n_pad, -1))  # later, or padding
-    heads = attention(q, k, v, mask=hidden * np.float32(-1e10))  # -> [n_head, n_seq, head_dim]
-    return linear(np.concatenate(heads, axis=-1), **c_proj)  # the heads side by side -> [n_seq, n_embd]
+    heads = attention(q, k, v, mask=hidden * np.float32(-1e10))  # bool * Python float would be float64
+    return linear(np.concatenate(heads, axis=-1), **c_proj)  # [n_head, n_seq, head_dim] -> [n_seq, n_embd]
 
 
 def transformer_block(x, mlp, attn, ln_1, ln_2, n_head, cache=None, n_pad=0):
@@ -90,18 +90,18 @@ def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, 
 
     With a cache, `inputs` continue the n_past tokens that it holds. In a batch of texts of different lengths,
     n_pad [n_batch, 1] counts the padding at the start of each row. n_logits: only the logits of the last
-    tokens; 0 means all. lm_head: the output matrix, if it is not wte. More in docs/python.md.
+    n_logits tokens; 0 means all. lm_head: the output matrix, if it is not wte. More in docs/python.md.
     """
     n_keys = n_past + np.shape(inputs)[-1]
-    if n_keys > len(wpe) or (n_past > 0 if cache is None else n_keys > cache.shape[-2]):
-        raise ValueError(f"no room for {n_keys} tokens: n_ctx is {len(wpe)}; n_past needs a cache for all")
-    # Padding has negative positions. It reads any row of wpe, and the mask hides it.
+    if n_keys > len(wpe) or (n_past > 0 if cache is None else n_keys > cache.shape[-2]):  # no cache, no past
+        raise ValueError(f"no room for {n_keys} tokens: n_ctx is {len(wpe)}; n_past needs a cache that large")
+    # Padding has negative positions: they select rows at the end of wpe, and the mask hides them.
     x = wte[np.asarray(inputs)] + wpe[np.arange(n_past, n_keys) - n_pad]  # [n_seq] -> [n_seq, n_embd]
     for layer, block in enumerate(blocks):
         # A view: mha writes into the cache. [2, n_head, n_keys, head_dim]
         layer_cache = None if cache is None else cache[layer, ..., :n_keys, :]
         x = transformer_block(x, **block, n_head=n_head, cache=layer_cache, n_pad=n_pad)  # -> [n_seq, n_embd]
-    x = layer_norm(x[..., -n_logits:, :], **ln_f)  # the last n_logits tokens; 0 keeps all, as -0: is 0:
+    x = layer_norm(x[..., -n_logits:, :], **ln_f)  # the last n_logits tokens; 0 keeps all: -0 is 0
     return linear(x, (wte if lm_head is None else lm_head).T)  # [n_seq, n_embd] @ [n_embd, n_vocab]
 
 
@@ -200,8 +200,8 @@ def draw(logits, rng):
 def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=None, sampler=None, **sampling):
     """Continue a text: yield the id of each new token as soon as it is known.
 
-    When the text fills the context of n_ctx tokens, the loop keeps only its newest half, with a warning.
-    The first id raises ValueError if the prompt is empty, an id is unknown, or an argument is out of range.
+    When the text outgrows the context of n_ctx tokens, the loop keeps only its newest half, with a warning.
+    Asking for the first id raises ValueError if the prompt, one of its ids or a sampling argument is invalid.
     generation/prompt_lookup.py yields the same greedy ids, faster if the text repeats itself.
 
     Args:
@@ -215,7 +215,7 @@ def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=No
     """
     ids = check_prompt(inputs, params)
     n_ctx = len(params["wpe"])
-    n_slots = min(n_ctx, len(ids) + max(0, n_tokens_to_generate))  # the most that this text needs
+    n_slots = min(n_ctx, len(ids) + max(0, n_tokens_to_generate))  # room for the whole text
     cache = new_cache(params, n_head, n_slots=n_slots)
     n_past = 0  # tokens in the cache
     rng = np.random.default_rng(seed)
@@ -248,7 +248,7 @@ def check_prompt(inputs, params):
 
 
 def newest_half(ids):
-    """Drop the older half of a text that is one token too long: n_ctx + 1 ids -> n_ctx / 2 + 1 ids."""
+    """Drop the older half of a text that is one token too long: n_ctx + 1 ids -> about half."""
     warn(f"the context of {len(ids) - 1} tokens is full: only its newest half is kept", stacklevel=3)
     return ids[len(ids) // 2 :]
 
