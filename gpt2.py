@@ -74,7 +74,8 @@ def mha(x, c_attn, c_proj, n_head, cache=None, n_pad=0):
         cache[..., -q.shape[-2] :, :] = k, v  # stacked as [2, ...]: they fill the last n_seq slots
         k, v = cache  # [n_head, n_keys, head_dim]
     slot = np.arange(k.shape[-2])  # [n_keys]; the queries have the last n_seq, below as a column [n_seq, 1]
-    hidden = (slot > slot[-q.shape[-2] :, None]) | (slot < np.expand_dims(n_pad, -1))  # later, or padding
+    # Hide later tokens and padding: [n_seq, n_keys], or [n_batch, n_seq, n_keys], the same for all heads.
+    hidden = (slot > slot[-q.shape[-2] :, None]) | (slot < np.expand_dims(n_pad, -1))
     heads = attention(q, k, v, mask=hidden * np.float32(-1e10))  # bool * Python float would be float64
     return linear(np.concatenate(heads, axis=-1), **c_proj)  # [n_head, n_seq, head_dim] -> [n_seq, n_embd]
 
@@ -88,18 +89,17 @@ def transformer_block(x, mlp, attn, ln_1, ln_2, n_head, cache=None, n_pad=0):
 def gpt2(inputs, wte, wpe, blocks, ln_f, n_head, cache=None, n_past=0, n_pad=0, n_logits=0, lm_head=None):
     """Token ids to logits: a score for every possible next token. [n_seq] -> [n_seq, n_vocab].
 
-    With a cache, `inputs` continue the n_past tokens that it holds. In a batch of texts of different lengths,
-    n_pad [n_batch, 1] counts the padding at the start of each row. n_logits: only the logits of the last
-    n_logits tokens; 0 means all. lm_head: the output matrix, if it is not wte. More in docs/python.md.
+    wte holds the token embeddings, wpe the position embeddings. The output matrix is wte again, or lm_head.
+    With a cache, `inputs` continue the n_past tokens that it holds. In a batch, n_pad [n_batch, 1] counts the
+    padding at the start of each text. n_logits: only the logits of the last n_logits tokens; 0 means all.
     """
     n_keys = n_past + np.shape(inputs)[-1]
-    if n_keys > len(wpe) or (n_past > 0 if cache is None else n_keys > cache.shape[-2]):  # no cache, no past
+    if n_keys > len(wpe) or (n_past and cache is None) or (cache is not None and n_keys > cache.shape[-2]):
         raise ValueError(f"no room for {n_keys} tokens: n_ctx is {len(wpe)}; n_past needs a cache that large")
     # Padding has negative positions: they select rows at the end of wpe, and the mask hides them.
     x = wte[np.asarray(inputs)] + wpe[np.arange(n_past, n_keys) - n_pad]  # [n_seq] -> [n_seq, n_embd]
     for layer, block in enumerate(blocks):
-        # A view: mha writes into the cache. [2, n_head, n_keys, head_dim]
-        layer_cache = None if cache is None else cache[layer, ..., :n_keys, :]
+        layer_cache = None if cache is None else cache[layer, ..., :n_keys, :]  # a view: mha writes to it
         x = transformer_block(x, **block, n_head=n_head, cache=layer_cache, n_pad=n_pad)  # -> [n_seq, n_embd]
     x = layer_norm(x[..., -n_logits:, :], **ln_f)  # the last n_logits tokens; 0 keeps all: -0 is 0
     return linear(x, (wte if lm_head is None else lm_head).T)  # [n_seq, n_embd] @ [n_embd, n_vocab]
