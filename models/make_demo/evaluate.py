@@ -1,0 +1,172 @@
+"""Measure the demo model on held-out worlds. The figures are for its model card.
+
+    python -m models.make_demo.evaluate
+
+All figures come from this project's own forward pass, in float32. The loss is also computed with transformers.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from generation.batches import generate_batch
+from generation.scoring import score
+from gpt2 import gpt2
+from models.make_demo.make_text import TRAINING
+from utils import load_encoder_hparams_and_params
+
+OTHER_GENDER = {
+    "he": ["she"],
+    "she": ["he"],
+    "him": ["her"],
+    "his": ["her"],
+    "her": ["him", "his"],
+    "himself": ["herself"],
+    "herself": ["himself"],
+}
+N_OPENINGS, N_GREEDY_TOKENS = 100, 120
+N_SAMPLES, N_SAMPLED_TOKENS = 200, 250
+BATCH_SIZE = 25
+
+
+def read_held_out(path, n_documents):
+    """Read held_out.jsonl -> dictionaries of genre, text and cases: [[kind, start, end], ...]."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[:n_documents]]
+
+
+def token_ends(ids, encoder):
+    """Return where each token ends in its text, in bytes. ids [n_seq] -> [n_seq]."""
+    return np.cumsum([len(encoder.decode_bytes([token_id])) for token_id in ids])
+
+
+def prefers(pronoun, before, logits, encoder):
+    """Is the pronoun more probable than those of the other gender? logits [n_vocab] follow the text `before`."""
+
+    def logit(word):
+        cased = word.capitalize() if pronoun[0].isupper() else word
+        space = " " if before.endswith(" ") else ""
+        return logits[encoder.encode(space + cased)[0]]
+
+    return all(logit(pronoun.lower()) > logit(other) for other in OTHER_GENDER[pronoun.lower()])
+
+
+def measure_recall(documents, encoder, params, n_head):
+    """Return {kind: [right or wrong for each case]}: is each token of the case's word the greedy choice?
+
+    For a pronoun, the question is whether it is more probable than those of the other gender.
+    """
+    results = {}
+    for document in tqdm(documents, desc="recall", leave=False):
+        text = document["text"]
+        ids = np.array(encoder.encode(text))
+        ends = token_ends(ids, encoder)
+        logits = gpt2(ids, **params, n_head=n_head)  # [n_seq, n_vocab]
+        for kind, start, end in document["cases"]:
+            if start == 0:
+                continue  # nothing determines the first word of a text
+            in_word = (ends > len(text[:start].encode())) & (ends <= len(text[:end].encode()))
+            tokens = np.flatnonzero(in_word)
+            if kind == "pronoun":
+                right = prefers(text[start:end], text[:start], logits[tokens[0] - 1], encoder)
+            else:
+                right = np.array_equal(logits[tokens - 1].argmax(axis=-1), ids[tokens])
+            results.setdefault(kind, []).append(right)
+    return results
+
+
+def continue_all(prompts, encoder, params, n_head, n_tokens, **sampling):
+    """Continue each prompt, a list of ids, up to the end of the text. Return the new ids of each."""
+    outputs = [[] for _ in prompts]
+    stop_id = encoder.end_of_text
+    for start in tqdm(range(0, len(prompts), BATCH_SIZE), desc="generate", leave=False):
+        batch = prompts[start : start + BATCH_SIZE]
+        seeds = range(start, start + len(batch))
+        tokens = generate_batch(batch, params, n_head, n_tokens, stop_id=stop_id, seeds=seeds, **sampling)
+        for row, token_id, _ in tokens:
+            outputs[start + row].append(token_id)
+    return outputs
+
+
+def has_8_gram_twice(ids):
+    n_grams = [tuple(ids[n : n + 8]) for n in range(len(ids) - 7)]
+    return len(set(n_grams)) < len(n_grams)
+
+
+def measure_repetition(documents, encoder, params, n_head):
+    """Return the share of greedy texts with an 8-gram twice. They start with 8 tokens of held-out documents."""
+    openings = [encoder.encode(document["text"])[:8] for document in documents[:N_OPENINGS]]
+    texts = continue_all(openings, encoder, params, n_head, N_GREEDY_TOKENS)
+    return np.mean([has_8_gram_twice(opening + ids) for opening, ids in zip(openings, texts, strict=True)])
+
+
+def measure_samples(encoder, params, n_head):
+    """Return the share of samples that end by themselves, and the share of their quotations that close."""
+    prompts = [[encoder.end_of_text]] * N_SAMPLES
+    texts = continue_all(prompts, encoder, params, n_head, N_SAMPLED_TOKENS, temperature=0.8, top_p=0.9)
+    ended = [encoder.decode(ids) for ids in texts if len(ids) < N_SAMPLED_TOKENS]
+    marks = np.array([paragraph.count('"') for text in ended for paragraph in text.split("\n")])
+    return len(ended) / N_SAMPLES, 1 - (marks % 2).sum() / ((marks + 1) // 2).sum()
+
+
+def measure_loss(documents, encoder, log_probs):
+    """Return nats per token and bits per byte. The end of text stands before and after each document.
+
+    `log_probs` is a function: ids [n_seq] -> the log-probability of each but the first, [n_seq - 1].
+    """
+    end = encoder.end_of_text
+    scores = np.concatenate(
+        [
+            log_probs([end, *encoder.encode(document["text"]), end])
+            for document in tqdm(documents, desc="loss", leave=False)
+        ]
+    )
+    n_bytes = sum(len(document["text"].encode()) for document in documents)
+    return -scores.mean(), -scores.sum() / np.log(2) / n_bytes
+
+
+def transformers_log_probs(params, hparams):
+    """Return the function that `measure_loss` takes, computed by transformers' GPT2LMHeadModel."""
+    import torch
+    from support.transformers_model import reference_logits, reference_model  # from tests/
+
+    model = reference_model(params, hparams)
+
+    def log_probs(ids):
+        logits = torch.from_numpy(reference_logits(model, [ids[:-1]])[0])  # [n_seq - 1, n_vocab]
+        return -torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="none").numpy()
+
+    return log_probs
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="demo")
+    parser.add_argument("--folder", type=Path, default=TRAINING, help="has held_out.jsonl")
+    parser.add_argument("--n_documents", type=int, default=1000)
+    args = parser.parse_args()
+    encoder, hparams, params = load_encoder_hparams_and_params(args.model)
+    n_head = hparams["n_head"]
+    documents = read_held_out(args.folder / "held_out.jsonl", args.n_documents)
+
+    for kind, results in sorted(measure_recall(documents, encoder, params, n_head).items()):
+        print(f"{kind}: {np.mean(results):.1%} of {len(results):,} cases")
+    print(f"greedy texts with an 8-gram twice: {measure_repetition(documents, encoder, params, n_head):.1%}")
+    ended, closed = measure_samples(encoder, params, n_head)
+    print(f"samples that end within {N_SAMPLED_TOKENS} tokens: {ended:.1%}")
+    print(f"quotations that close: {closed:.1%}")
+    for name, log_probs in {
+        "gpt2.py": lambda ids: score(ids, params, n_head),
+        "transformers": transformers_log_probs(params, hparams),
+    }.items():
+        nats, bits = measure_loss(documents, encoder, log_probs)
+        print(f"held-out loss, {name}: {nats:.4f} nats per token, {bits:.4f} bits per byte")
+
+
+if __name__ == "__main__":
+    main()
