@@ -17,7 +17,7 @@ import gpt2
 
 MODULES = {"gpt2", "gpt2_pico", "encoder", "utils"}
 FOLDERS = {"cli", "generation", "loading", "download"}
-SCRIPT_FOLDERS = {"experiments", "benchmarks", "tests"}
+SCRIPT_FOLDERS = {"experiments", "benchmarks", "models", "tests"}
 
 # The imports of our own modules: at the top of a file, inside functions, and below the main guard.
 AT_TOP = {
@@ -31,6 +31,7 @@ AT_TOP = {
     "cli": {"cli", "generation", "gpt2", "gpt2_pico", "utils", "loading.untrusted_files"},
     "experiments": {"experiments"} | MODULES | FOLDERS,
     "benchmarks": {"benchmarks", "tests.support"} | MODULES | FOLDERS,
+    "models": {"models", "tests.support"} | MODULES | FOLDERS,
 }
 ALSO = {
     "top": {},
@@ -91,7 +92,7 @@ def is_ours(name):
 
 def test_imports_point_one_way():
     violations = []
-    for path in python_files(*FOLDERS, "experiments", "benchmarks"):
+    for path in python_files(*FOLDERS, "experiments", "benchmarks", "models"):
         importer = module_name(path).split(".")[0]
         for name, place in imports_of(path):
             allowed = AT_TOP[importer] | ALSO[place].get(importer, set())

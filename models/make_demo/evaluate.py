@@ -2,7 +2,7 @@
 
     python -m models.make_demo.evaluate
 
-All figures come from this project's own forward pass, in float32. The loss is also computed with transformers.
+All figures come from this project's own forward pass in float32. transformers computes the loss, too.
 """
 
 import argparse
@@ -32,7 +32,7 @@ N_SAMPLES, N_SAMPLED_TOKENS = 200, 250
 BATCH_SIZE = 25
 
 
-def read_held_out(path, n_documents):
+def read_held_out(path, n_documents=None):
     """Read held_out.jsonl -> dictionaries of genre, text and cases: [[kind, start, end], ...]."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return [json.loads(line) for line in lines[:n_documents]]
@@ -44,7 +44,7 @@ def token_ends(ids, encoder):
 
 
 def prefers(pronoun, before, logits, encoder):
-    """Is the pronoun more probable than those of the other gender? logits [n_vocab] follow the text `before`."""
+    """Is the pronoun more probable than the other gender's? logits [n_vocab] come after the text `before`."""
 
     def logit(word):
         cased = word.capitalize() if pronoun[0].isupper() else word
@@ -97,7 +97,7 @@ def has_8_gram_twice(ids):
 
 
 def measure_repetition(documents, encoder, params, n_head):
-    """Return the share of greedy texts with an 8-gram twice. They start with 8 tokens of held-out documents."""
+    """Return the share of greedy texts with an 8-gram twice. Each starts with 8 tokens of a held-out one."""
     openings = [encoder.encode(document["text"])[:8] for document in documents[:N_OPENINGS]]
     texts = continue_all(openings, encoder, params, n_head, N_GREEDY_TOKENS)
     return np.mean([has_8_gram_twice(opening + ids) for opening, ids in zip(openings, texts, strict=True)])
@@ -131,7 +131,8 @@ def measure_loss(documents, encoder, log_probs):
 def transformers_log_probs(params, hparams):
     """Return the function that `measure_loss` takes, computed by transformers' GPT2LMHeadModel."""
     import torch
-    from support.transformers_model import reference_logits, reference_model  # from tests/
+
+    from tests.support.transformers_model import reference_logits, reference_model
 
     model = reference_model(params, hparams)
 

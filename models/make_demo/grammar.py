@@ -28,13 +28,13 @@ PRONOUNS = {
     "male": {"he": "he", "him": "him", "his": "his", "himself": "himself", "child": "boy", "man": "man"},
 }
 CASE_KINDS = {"person": "name", "color": "color", "place": "place", "number": "count"}
-AN = re.compile(r"(?i)(?!one\b|once|eu|uni|use|usu|uku)[aeiou]|hour|honest|honor")
+AN = re.compile(r"(?!one\b|once|eu|uni|use|usu|uku)[aeiou]|hour|honest|honor", re.IGNORECASE)
 CHOICE = re.compile(r"\[([^][]*)\]")
-RULE_OR_WORD = re.compile(
-    r"<(?P<rule>[\w-]+)>"
-    r"|\{(?P<article>[aA] )?(?P<fresh>~?)(?P<slot>[A-Za-z_]+\d?)(?:\.(?P<column>\w+))?(?P<case>!\w*)?\}"
+RULE = re.compile(r"<([\w-]+)>")
+WORD = re.compile(
+    r"\{(?P<article>[aA] )?(?P<fresh>~?)(?P<slot>[A-Za-z_]+\d?)(?:\.(?P<column>\w+))?(?P<case>!\w*)?\}"
 )
-CASE = re.compile(r"\x01(\w+)\x02([^\x03]+)\x03")
+CASE = re.compile(r"\x01(\w+)\x02([^\x03]+)\x03")  # kind and word, as `Expansion.word` marks them
 
 
 class Case(NamedTuple):
@@ -52,21 +52,19 @@ class Document(NamedTuple):
 
 
 def read_rules(path):
-    """Read a file of patterns: a line with a rule's name, then one indented line for each alternative.
-
-    Raises ValueError with the line's number if an alternative stands before the first name."""
-    rules = {}
-    alternatives = None
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        if not line.strip() or line.startswith("#"):
-            continue
-        if not line.startswith(" "):
-            alternatives = rules.setdefault(line.strip(), [])
-        elif alternatives is None:
-            raise ValueError(f"{path}, line {number}: an alternative without a rule")
-        else:
+    """Read a file of patterns: a line with a rule's name, then one indented line for each alternative."""
+    rules, alternatives = {}, []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if line.startswith(" "):
             alternatives.append(line.strip().replace("\\n", "\n"))
+        elif line and not line.startswith("#"):
+            alternatives = rules.setdefault(line.strip(), [])
     return rules
+
+
+def genre_rules(genre):
+    """Return the patterns of a genre, with the shared ones: {rule: [alternative, ...]}."""
+    return read_rules(HERE / "patterns" / "shared.txt") | read_rules(HERE / "patterns" / f"{genre}.txt")
 
 
 def plural(noun):
@@ -78,11 +76,10 @@ def plural(noun):
 def read_words(path):
     """Read a word list, a CSV file, into dictionaries. The first column is the word."""
     with path.open(encoding="utf-8", newline="") as file:
-        records = [{name: text.strip() for name, text in row.items()} for row in csv.DictReader(file)]
+        records = list(csv.DictReader(file, skipinitialspace=True))
     for record in records:
-        word = next(iter(record.values()))
-        record["word"] = word
-        record["plural"] = record.get("plural") or plural(word)
+        record["word"] = next(iter(record.values()))
+        record["plural"] = record.get("plural") or plural(record["word"])
         record.update(PRONOUNS.get(record.get("gender"), {}))
     return records
 
@@ -92,55 +89,40 @@ def all_words():
     return {path.stem: read_words(path) for path in sorted((HERE / "words").glob("*.csv"))}
 
 
-class Grammar:
-    """The patterns of one genre, with the word lists and the shared rules."""
-
-    def __init__(self, genre, words=None):
-        self.words = words or all_words()
-        self.rules = read_rules(HERE / "patterns" / "shared.txt") | read_rules(
-            HERE / "patterns" / f"{genre}.txt"
-        )
-
-    def document(self, rng):
-        """Expand the rule "document" in a new world. rng is a random.Random."""
-        return Expansion(self, rng).document()
+def expand_document(rules, words, rng):
+    """Expand the rule "document" in a new world. rng is a random.Random."""
+    expansion = Expansion(rules, words, rng)
+    marked = expansion.rule("document")
+    text, cases, end = "", [], 0
+    for match in CASE.finditer(marked):
+        kind, word = match.groups()
+        text += marked[end : match.start()]
+        cases.append(Case(kind, len(text), len(text) + len(word)))
+        text += word
+        end = match.end()
+    text += marked[end:]
+    return Document(text, cases, {slot: record["word"] for slot, record in expansion.world.items()})
 
 
 class Expansion:
     """One document in the making: its world, and the alternatives that it has used."""
 
-    def __init__(self, grammar, rng):
-        self.rules, self.words = grammar.rules, grammar.words
-        self.rng = rng
+    def __init__(self, rules, words, rng):
+        self.rules, self.words, self.rng = rules, words, rng
         self.world = {}
         self.used = set()
 
-    def document(self):
-        marked = self.expand("<document>")
-        text, cases, end = "", [], 0
-        for match in CASE.finditer(marked):
-            text += marked[end : match.start()]
-            kind, word = match.groups()
-            cases.append(Case(kind, len(text), len(text) + len(word)))
-            text += word
-            end = match.end()
-        world = {slot: record["word"] for slot, record in self.world.items()}
-        return Document(text + marked[end:], cases, world)
-
     def pick(self, options):
-        return options[
-            int(self.rng.random() * len(options))
-        ]  # Python promises the same numbers in each version
+        return options[int(self.rng.random() * len(options))]  # the same in every version of Python
 
     def expand(self, pattern):
         while CHOICE.search(pattern):  # from the innermost choice outwards
             pattern = CHOICE.sub(lambda match: self.pick(match[1].split("|")), pattern)
-        return RULE_OR_WORD.sub(
-            lambda match: self.rule(match["rule"]) if match["rule"] else self.word(match), pattern
-        )
+        pattern = RULE.sub(lambda match: self.rule(match[1]), pattern)
+        return WORD.sub(self.word, pattern)
 
     def rule(self, name):
-        """Expand an alternative of the rule. No alternative comes twice in a document while others are left."""
+        """Expand an alternative of the rule. None comes twice in a document while others are left."""
         alternatives = self.rules[name]
         unused = [text for text in alternatives if text not in self.used]
         alternative = self.pick(unused or alternatives)
@@ -148,23 +130,29 @@ class Expansion:
         return self.expand(alternative)
 
     def word(self, match):
-        slot = match["slot"].lower()
-        record = self.pick(self.words[slot]) if match["fresh"] else self.record(slot)
-        word = record[match["column"] or "word"]
+        """Replace {...}: choose the column, then capitalize, mark the case and add the article."""
+        slot, column = match["slot"].lower(), match["column"] or "word"
+        record = self.pick(self.words[slot]) if match["fresh"] else self.world_record(slot)
+        word = record[column]
+        article = "an " if AN.match(word) else "a "
         if match["slot"][0].isupper():
             word = word[0].upper() + word[1:]
         if match["case"]:
-            word = f"\x01{match['case'][1:] or CASE_KINDS[slot.rstrip('0123456789')]}\x02{word}\x03"
-        elif match["column"] in ("he", "him", "his", "himself"):
+            word = f"\x01{match['case'][1:] or CASE_KINDS[list_name(slot)]}\x02{word}\x03"
+        elif column in ("he", "him", "his", "himself"):
             word = f"\x01pronoun\x02{word}\x03"
         if match["article"]:
-            article = "an " if AN.match(record[match["column"] or "word"]) else "a "
             word = (article.capitalize() if match["article"] == "A " else article) + word
         return word
 
-    def record(self, slot):
+    def world_record(self, slot):
         """Return the world's record for the slot. On first use, pick one that no other slot has."""
         if slot not in self.world:
             taken = list(self.world.values())
-            self.world[slot] = self.pick([r for r in self.words[slot.rstrip("0123456789")] if r not in taken])
+            self.world[slot] = self.pick([r for r in self.words[list_name(slot)] if r not in taken])
         return self.world[slot]
+
+
+def list_name(slot):
+    """Return the word list of a slot: "person2" -> "person"."""
+    return slot.rstrip("0123456789")

@@ -4,22 +4,64 @@ python -m models.make_demo.measure_text
 """
 
 import argparse
-import itertools
-import json
 import re
 from pathlib import Path
 
 import numpy as np
 from tokenizers import ByteLevelBPETokenizer
 
-from models.make_demo.grammar import HERE, read_rules
-from models.make_demo.make_text import TRAINING, read_documents
+from models.make_demo.evaluate import read_held_out
+from models.make_demo.grammar import genre_rules
+from models.make_demo.make_text import GENRES, TRAINING, read_documents
 
 N_WINDOW = 40
 
 
 def window_hashes(ids):
-    """Return a 64-bit hash of each window of 40 tokens. ids [n_seq] -> [n_seq - 39], or none."""
-    factors = np.random.default_rng(0).integers(2**63, size=N_WINDOW, dtype=np.uint64) | np.uint64(1)
-    windows = np.lib.stride_tricks.sliding_window_view(np.array(ids, dtype=np.uint64), N_WINDOW)
-    return windows @ factors
+    """Hash each window of 40 tokens to 64 bits. ids [n_seq] -> [n_seq - 39], or none."""
+    if len(ids) < N_WINDOW:
+        return np.empty(0, np.uint64)
+    factors = np.random.default_rng(0).integers(2**63, size=N_WINDOW, dtype=np.uint64)
+    windows = np.lib.stride_tricks.sliding_window_view(np.array(ids, np.uint64), N_WINDOW)  # [n_seq - 39, 40]
+    return windows @ (factors | 1)
+
+
+def seen_share(held_out, train):
+    """Return the share of held-out windows that the training text has. Both are lists of lists of ids."""
+    seen = np.sort(np.concatenate([window_hashes(ids) for ids in train]))
+    hashes = np.concatenate([window_hashes(ids) for ids in held_out])
+    nearest = np.searchsorted(seen, hashes).clip(max=len(seen) - 1)
+    return np.mean(seen[nearest] == hashes)
+
+
+def count_patterns(rules):
+    """Count the alternatives that have a sentence."""
+    return sum(bool(re.search(r"[.!?]", text)) for texts in rules.values() for text in texts)
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--folder", type=Path, default=TRAINING, help="has the text and the tokenizer")
+    folder = parser.parse_args().folder
+    tokenizer = ByteLevelBPETokenizer(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
+
+    def encode_all(texts):
+        return [encoding.ids for encoding in tokenizer.encode_batch(texts)]
+
+    texts = read_documents(folder / "train.txt")
+    train = encode_all(texts)
+    held_out = encode_all([document["text"] for document in read_held_out(folder / "held_out.jsonl")])
+    lengths = np.array([len(ids) + 1 for ids in train + held_out])
+    words = {word.lower() for text in texts for word in re.findall("[A-Za-z]+", text)}
+    print(f"sentence patterns: {sum(count_patterns(genre_rules(genre)) for genre in GENRES):,}")
+    print(f"distinct words: {len(words):,}")
+    print(f"training text: {len(train):,} documents, {lengths[: len(train)].sum():,} tokens")
+    print(f"held-out text: {len(held_out):,} documents, {lengths[len(train) :].sum():,} tokens")
+    print(f"tokens of a document: {lengths.min()} to {lengths.max()}, median {np.median(lengths):.0f}")
+    print(f"held-out windows of {N_WINDOW} tokens seen in training: {seen_share(held_out, train):.3%}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,14 +1,15 @@
-"""Train the demo model on the text and the tokenizer in the folder models/demo_training. One seed, one result.
+"""Train the demo model on the text in models/demo_training, with the tokenizer there.
 
     python -m models.make_demo.train
 
-A checkpoint is written every 100 steps. After Ctrl-C, the same command resumes from the last one.
+After Ctrl-C, the same command resumes from the last checkpoint. The result is the same.
 
 Muon trains the matrices of the blocks: its update has orthonormal rows or columns, so no direction of a
 matrix lags behind (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). AdamW trains the rest.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -23,11 +24,10 @@ from models.make_demo.make_text import TRAINING, read_documents
 N_VOCAB, N_CTX, N_EMBD, N_HEAD, N_LAYER = 4096, 256, 256, 4, 6
 END_OF_TEXT = N_VOCAB - 1
 BATCH_SIZE = 12
-STEPS_PER_CHECKPOINT = 100
 
 
 def pack_rows(documents, rng):
-    """Documents, lists of ids -> rows [n_rows, N_CTX + 1] of whole documents, each followed by the end of text.
+    """Pack documents, lists of ids, into rows [n_rows, N_CTX + 1]. The end of text follows each document.
 
     Each row begins with a document, and only its last document is cut. Half of the rows begin with the end
     of text, so that the model can start from it or from nothing."""
@@ -79,8 +79,9 @@ class Muon(torch.optim.Optimizer):
                 nesterov = param.grad.lerp(state["momentum"], group["momentum"])
                 param.mul_(1 - group["lr"] * group["weight_decay"])
                 n_parts = 3 if param.shape == (N_EMBD, 3 * N_EMBD) else 1
-                for part, update in zip(param.chunk(n_parts, dim=1), nesterov.chunk(n_parts, dim=1)):
-                    # The root mean square of the update is 0.2, as AdamW's (Liu et al., 2025, arXiv 2502.16982).
+                parts, updates = param.chunk(n_parts, dim=1), nesterov.chunk(n_parts, dim=1)
+                for part, update in zip(parts, updates, strict=True):
+                    # Scaled to a root mean square of 0.2, that of AdamW (Liu et al., 2025, arXiv:2502.16982).
                     part.sub_(orthogonalize(update), alpha=group["lr"] * 0.2 * max(part.shape) ** 0.5)
 
 
@@ -128,12 +129,18 @@ def load_checkpoint(path, model, optimizers):
         return 0
     state = torch.load(path)
     model.load_state_dict(state["model"])
-    for optimizer, optimizer_state in zip(optimizers, state["optimizers"]):
+    for optimizer, optimizer_state in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(optimizer_state)
     return state["step"]
 
 
-def train(rows, folder, n_steps, learning_rate, seed):
+def loss_of(model, batch):
+    """Return the mean loss of ids [n_batch, N_CTX + 1], in nats per token."""
+    logits = model(batch[:, :-1]).logits  # [n_batch, N_CTX, N_VOCAB]
+    return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+
+
+def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100):
     """Train for n_steps batches of rows [n_rows, N_CTX + 1] and return the model."""
     torch.manual_seed(seed)
     model = new_model()
@@ -144,8 +151,7 @@ def train(rows, folder, n_steps, learning_rate, seed):
     for step in progress:
         picks = np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE) % len(rows)
         batch = torch.from_numpy(rows[picks].astype(np.int64))  # [BATCH_SIZE, N_CTX + 1]
-        logits = model(batch[:, :-1]).logits  # [BATCH_SIZE, N_CTX, N_VOCAB]
-        loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
+        loss = loss_of(model, batch)
         model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -154,13 +160,13 @@ def train(rows, folder, n_steps, learning_rate, seed):
                 group["lr"] = optimizer.defaults["lr"] * learning_rate_factor(step, n_steps)
             optimizer.step()
         progress.set_postfix(loss=f"{loss.item():.3f}")
-        if (step + 1) % STEPS_PER_CHECKPOINT == 0 or step + 1 == n_steps:
+        if (step + 1) % steps_per_checkpoint == 0 or step + 1 == n_steps:
             save_checkpoint(checkpoint, step + 1, model, optimizers)
     return model
 
 
 def openai_variables(model):
-    """Name and shape the weights as OpenAI's checkpoints do: {"model/h0/attn/c_attn/w": [1, 256, 768], ...}."""
+    """Name and shape the weights as OpenAI does: {"model/h0/attn/c_attn/w": [1, 256, 768], ...}."""
     variables = {}
     for name, param in model.transformer.named_parameters():
         array = param.detach().numpy()
@@ -185,14 +191,16 @@ def main():
     parser.add_argument("--n_steps", type=int, default=4800)
     parser.add_argument("--learning_rate", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--steps_per_checkpoint", type=int, default=100)
     args = parser.parse_args()
     keep_freed_memory()
     rows = pack_rows(encode_documents(args.folder), np.random.default_rng(args.seed))
     print(f"{len(rows):,} rows of {N_CTX + 1} tokens")
     try:
-        model = train(rows, args.folder, args.n_steps, args.learning_rate, args.seed)
+        model = train(rows, **vars(args))
     except KeyboardInterrupt:
-        raise SystemExit("Stopped. The same command resumes from the last checkpoint.") from None
+        print("Stopped. The same command resumes at the last checkpoint.", file=sys.stderr)
+        raise SystemExit(130) from None
     np.savez(args.folder / "weights.npz", **openai_variables(model))
 
 
