@@ -15,7 +15,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-HERE = Path(__file__).parent
+GENRES = Path(__file__).parent / "genres"
 PRONOUNS = {
     "female": {
         "he": "she",
@@ -62,11 +62,6 @@ def read_rules(path):
     return rules
 
 
-def genre_rules(genre):
-    """Return the patterns of a genre, with the shared ones: {rule: [alternative, ...]}."""
-    return read_rules(HERE / "patterns" / "shared.txt") | read_rules(HERE / "patterns" / f"{genre}.txt")
-
-
 def plural(noun):
     if re.search(r"(s|x|z|ch|sh)$", noun):
         return noun + "es"
@@ -84,9 +79,13 @@ def read_words(path):
     return records
 
 
-def all_words():
-    """Return the word lists by kind, e.g. {"person": [{"person": "Mia", "he": "she", ...}, ...]}."""
-    return {path.stem: read_words(path) for path in sorted((HERE / "words").glob("*.csv"))}
+def read_genre(genre):
+    """Read the patterns and the word lists of a genre. Its lists replace shared ones of the same name.
+
+    Returns {rule: [alternative, ...]} and {list: [{"word": "Mia", "he": "she", ...}, ...]}.
+    """
+    paths = [path for name in ("shared", genre) for path in (GENRES / name).glob("*.csv")]
+    return read_rules(GENRES / genre / "patterns.txt"), {path.stem: read_words(path) for path in paths}
 
 
 def expand_document(rules, words, rng):

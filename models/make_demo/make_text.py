@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from models.make_demo.grammar import all_words, expand_document, genre_rules
+from models.make_demo.grammar import expand_document, read_genre
 
 TRAINING = Path(__file__).parents[1] / "demo_training"  # git ignores it
 END_OF_TEXT = "<|endoftext|>"
@@ -43,13 +43,12 @@ def length(text):
 def documents(n_documents, seed, genres=GENRES):
     """Yield (genre, document) n_documents times. Longer and shorter documents are skipped."""
     rng = random.Random(seed)
-    words = all_words()
-    rules = {genre: genre_rules(genre) for genre in genres}
+    grammars = {genre: read_genre(genre) for genre in genres}
     shares = list(genres.values())
     for genre in rng.choices(list(genres), shares, k=n_documents):
-        document = expand_document(rules[genre], words, rng)
+        document = expand_document(*grammars[genre], rng)
         while not MIN_LENGTH <= length(document.text) <= MAX_LENGTH:
-            document = expand_document(rules[genre], words, rng)
+            document = expand_document(*grammars[genre], rng)
         yield genre, document
 
 

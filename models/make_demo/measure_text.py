@@ -11,7 +11,7 @@ import numpy as np
 from tokenizers import ByteLevelBPETokenizer
 
 from models.make_demo.evaluate import read_held_out
-from models.make_demo.grammar import genre_rules
+from models.make_demo.grammar import read_genre
 from models.make_demo.make_text import GENRES, TRAINING, read_documents
 
 N_WINDOW = 40
@@ -55,7 +55,7 @@ def main():
     held_out = encode_all([document["text"] for document in read_held_out(folder / "held_out.jsonl")])
     lengths = np.array([len(ids) + 1 for ids in train + held_out])
     words = {word.lower() for text in texts for word in re.findall("[A-Za-z]+", text)}
-    print(f"sentence patterns: {sum(count_patterns(genre_rules(genre)) for genre in GENRES):,}")
+    print(f"sentence patterns: {sum(count_patterns(read_genre(genre)[0]) for genre in GENRES):,}")
     print(f"distinct words: {len(words):,}")
     print(f"training text: {len(train):,} documents, {lengths[: len(train)].sum():,} tokens")
     print(f"held-out text: {len(held_out):,} documents, {lengths[len(train) :].sum():,} tokens")

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from models.make_demo.grammar import all_words, expand_document, genre_rules, plural, read_rules
+from models.make_demo.grammar import expand_document, plural, read_genre, read_rules
 from models.make_demo.make_text import (
     GENRES,
     MAX_LENGTH,
@@ -110,7 +110,7 @@ def test_documents_keep_the_rules(genre):
 
 @pytest.mark.parametrize("genre", GENRES)
 def test_each_rule_and_word_list_exists(genre):
-    rules, words = genre_rules(genre), all_words()
+    rules, words = read_genre(genre)
     for alternative in (text for texts in rules.values() for text in texts):
         assert set(re.findall(r"<([\w-]+)>", alternative)) <= rules.keys()
         for slot, column in re.findall(r"\{(?:[aA] )?~?([A-Za-z_]+)\d?(?:\.(\w+))?!?\w*\}", alternative):
