@@ -1,0 +1,47 @@
+"""Run the commands and the Python code of the documents, and write their output below them.
+
+    PYTHONPATH=.:tests python tests/data/make_outputs.py README.md docs/*.md experiments/README.md
+
+Without arguments, it updates all documents. Run it from the project's root, in an environment with the packages
+of experiments/requirements.txt.
+"""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from support.paths import EXPERIMENTS, ROOT
+
+DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), EXPERIMENTS / "README.md"]
+CODE_AND_OUTPUT = re.compile(
+    r"^```(sh|python)\n((?:(?!```).)*?)^```\n\n```text\n(.*?)^```$", re.DOTALL | re.MULTILINE
+)
+SESSION = re.compile(r"^```console\n\$ (python gpt2\.py.*?)\n(> .*?)^> \n```$", re.DOTALL | re.MULTILINE)
+
+
+def output_of(*command):
+    return subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, encoding="utf-8").stdout
+
+
+def with_new_output(match):
+    """Replace the output in a match of CODE_AND_OUTPUT."""
+    language, code, output = match.groups()
+    command = ["bash", "-c", code.split("&& ")[-1]] if language == "sh" else [sys.executable, "-c", code]
+    start, end = match.start(3) - match.start(), match.end(3) - match.start()
+    return match[0][:start] + output_of(*command) + match[0][end:]
+
+
+def with_new_answers(match):
+    """Replace the answers in a match of SESSION, an interactive session."""
+    command, answers = match.groups()
+    prompts = re.findall(r"^> (.*)$", answers, re.MULTILINE)
+    lines = [f"> {prompt}\n{output_of('bash', '-c', f'{command} {prompt!r}')}" for prompt in prompts]
+    return f"```console\n$ {command}\n{''.join(lines)}> \n```"
+
+
+for path in [Path(name) for name in sys.argv[1:]] or DOCUMENTS:
+    old = path.read_text(encoding="utf-8")
+    new = SESSION.sub(with_new_answers, CODE_AND_OUTPUT.sub(with_new_output, old))
+    path.write_text(new, encoding="utf-8")
+    print(f"{path}: {'updated' if new != old else 'unchanged'}")
