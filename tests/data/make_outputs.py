@@ -2,8 +2,7 @@
 
     PYTHONPATH=.:tests python tests/data/make_outputs.py README.md docs/*.md experiments/README.md
 
-Without arguments, it updates all documents. Run it from the project's root, in an environment with the packages
-of experiments/requirements.txt.
+It needs the packages of experiments/requirements.txt. Arguments select some of the documents.
 """
 
 import re
@@ -26,7 +25,7 @@ def output_of(*command):
 
 def with_new_output(match):
     """Replace the output in a match of CODE_AND_OUTPUT."""
-    language, code, output = match.groups()
+    language, code, _ = match.groups()
     command = ["bash", "-c", code.split("&& ")[-1]] if language == "sh" else [sys.executable, "-c", code]
     start, end = match.start(3) - match.start(), match.end(3) - match.start()
     return match[0][:start] + output_of(*command) + match[0][end:]
