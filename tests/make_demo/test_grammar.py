@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from models.make_demo.grammar import GENRES as GENRE_FOLDERS
 from models.make_demo.grammar import expand_document, plural, read_genre, read_rules
 from models.make_demo.make_text import (
     GENRES,
@@ -115,6 +116,15 @@ def test_each_rule_and_word_list_exists(genre):
         assert set(re.findall(r"<([\w-]+)>", alternative)) <= rules.keys()
         for slot, column in re.findall(r"\{(?:[aA] )?~?([A-Za-z_]+)\d?(?:\.(\w+))?!?\w*\}", alternative):
             assert all(record.get(column or "word") for record in words[slot.lower()]), (slot, column)
+
+
+@pytest.mark.parametrize("genre", GENRES)
+def test_no_rule_and_no_word_list_is_unused(genre):
+    patterns = (GENRE_FOLDERS / genre / "patterns.txt").read_text()
+    own_lists = {path.stem for path in (GENRE_FOLDERS / genre).glob("*.csv")}
+    used_lists = {slot.lower() for slot in re.findall(r"\{(?:[aA] )?~?([A-Za-z_]+)", patterns)}
+    assert read_genre(genre)[0].keys() - set(re.findall(r"<([\w-]+)>", patterns)) == {"document"}
+    assert own_lists <= used_lists
 
 
 def test_no_held_out_world_is_in_the_training_text(tmp_path):
