@@ -5,17 +5,16 @@
 All figures come from this project's own forward pass in float32. transformers computes the loss, too.
 """
 
-import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
+from cli.exit_status import run
 from generation.batches import generate_batch
 from generation.scoring import score
 from gpt2 import gpt2
-from models.make_demo.make_text import TRAINING
+from models.make_demo.make_text import TRAINING, read_held_out
 from utils import load_encoder_hparams_and_params
 
 OTHER_GENDER = {
@@ -32,19 +31,16 @@ N_SAMPLES, N_SAMPLED_TOKENS = 200, 250
 BATCH_SIZE = 25
 
 
-def read_held_out(path, n_documents=None):
-    """Read held_out.jsonl -> dictionaries of genre, text and cases: [[kind, start, end], ...]."""
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [json.loads(line) for line in lines[:n_documents]]
-
-
 def token_ends(ids, encoder):
     """Return where each token ends in its text, in bytes. ids [n_seq] -> [n_seq]."""
     return np.cumsum([len(encoder.decode_bytes([token_id])) for token_id in ids])
 
 
 def prefers(pronoun, before, logits, encoder):
-    """Is the pronoun more probable than the other gender's? logits [n_vocab] come after the text `before`."""
+    """Does the pronoun score higher than the other gender's? logits [n_vocab] come after the text `before`.
+
+    Only the first tokens are compared: " him" stands for " himself".
+    """
 
     def logit(word):
         cased = word.capitalize() if pronoun[0].isupper() else word
@@ -109,7 +105,9 @@ def measure_samples(encoder, params, n_head):
     texts = continue_all(prompts, encoder, params, n_head, N_SAMPLED_TOKENS, temperature=0.8, top_p=0.9)
     ended = [encoder.decode(ids) for ids in texts if len(ids) < N_SAMPLED_TOKENS]
     marks = np.array([paragraph.count('"') for text in ended for paragraph in text.split("\n")])
-    return len(ended) / N_SAMPLES, 1 - (marks % 2).sum() / ((marks + 1) // 2).sum()
+    n_quotations = ((marks + 1) // 2).sum()  # an odd number of marks leaves one open
+    n_open = (marks % 2).sum()
+    return len(ended) / N_SAMPLES, 1 - n_open / n_quotations if n_quotations else np.nan
 
 
 def measure_loss(documents, encoder, log_probs):
@@ -143,17 +141,19 @@ def transformers_log_probs(params, hparams):
     return log_probs
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", default="demo")
-    parser.add_argument("--folder", type=Path, default=TRAINING, help="has held_out.jsonl")
-    parser.add_argument("--n_documents", type=int, default=1000)
-    args = parser.parse_args()
-    encoder, hparams, params = load_encoder_hparams_and_params(args.model)
+def main(folder: str = None, n_documents: int = 1000, model_size: str = "demo"):
+    """Print the figures of the model card.
+
+    Args:
+        folder: has held_out.jsonl. The default is models/demo_training.
+        n_documents: the number of held-out documents, for recall and loss.
+        model_size: the model, as for gpt2.py.
+    """
+    if n_documents < N_OPENINGS:
+        raise ValueError(f"n_documents must be at least {N_OPENINGS}, not {n_documents}")
+    encoder, hparams, params = load_encoder_hparams_and_params(model_size)
     n_head = hparams["n_head"]
-    documents = read_held_out(args.folder / "held_out.jsonl", args.n_documents)
+    documents = read_held_out(Path(folder or TRAINING) / "held_out.jsonl", n_documents)
 
     for kind, results in sorted(measure_recall(documents, encoder, params, n_head).items()):
         print(f"{kind}: {np.mean(results):.1%} of {len(results):,} cases")
@@ -170,4 +170,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -15,8 +15,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-GENRES = Path(__file__).parent / "genres"
-PRONOUNS = {
+GENRES_FOLDER = Path(__file__).parent / "genres"
+GENDERED_WORDS = {
     "female": {
         "he": "she",
         "him": "her",
@@ -27,6 +27,7 @@ PRONOUNS = {
     },
     "male": {"he": "he", "him": "him", "his": "his", "himself": "himself", "child": "boy", "man": "man"},
 }
+PRONOUNS = ("he", "him", "his", "himself")
 CASE_KINDS = {"person": "name", "color": "color", "place": "place", "number": "count"}
 AN = re.compile(r"(?!one\b|once|eu|uni|use|usu|uku)[aeiou]|hour|honest|honor", re.IGNORECASE)
 CHOICE = re.compile(r"\[([^][]*)\]")
@@ -34,7 +35,7 @@ RULE = re.compile(r"<([\w-]+)>")
 WORD = re.compile(
     r"\{(?P<article>[aA] )?(?P<fresh>~?)(?P<slot>[A-Za-z_]+\d?)(?:\.(?P<column>\w+))?(?P<case>!\w*)?\}"
 )
-CASE = re.compile(r"\x01(\w+)\x02([^\x03]+)\x03")  # kind and word, as `Expansion.word` marks them
+CASE = re.compile(r"\x01(\w+)\x02([^\x03]+)\x03")  # kind and word, as `Expansion.expand_word` marks them
 
 
 class Case(NamedTuple):
@@ -75,7 +76,7 @@ def read_words(path):
     for record in records:
         record["word"] = next(iter(record.values()))
         record["plural"] = record.get("plural") or plural(record["word"])
-        record.update(PRONOUNS.get(record.get("gender"), {}))
+        record.update(GENDERED_WORDS.get(record.get("gender"), {}))
     return records
 
 
@@ -84,22 +85,20 @@ def read_genre(genre):
 
     Returns {rule: [alternative, ...]} and {list: [{"word": "Mia", "he": "she", ...}, ...]}.
     """
-    paths = [path for name in ("shared", genre) for path in (GENRES / name).glob("*.csv")]
-    return read_rules(GENRES / genre / "patterns.txt"), {path.stem: read_words(path) for path in paths}
+    paths = [path for name in ("shared", genre) for path in (GENRES_FOLDER / name).glob("*.csv")]
+    return read_rules(GENRES_FOLDER / genre / "patterns.txt"), {path.stem: read_words(path) for path in paths}
 
 
 def expand_document(rules, words, rng):
     """Expand the rule "document" in a new world. rng is a random.Random."""
     expansion = Expansion(rules, words, rng)
-    marked = expansion.rule("document")
-    text, cases, end = "", [], 0
-    for match in CASE.finditer(marked):
-        kind, word = match.groups()
-        text += marked[end : match.start()]
+    text, *parts = CASE.split(
+        expansion.expand_rule("document")
+    )  # text, kind, word, text, kind, word, text, ...
+    cases = []
+    for kind, word, after in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         cases.append(Case(kind, len(text), len(text) + len(word)))
-        text += word
-        end = match.end()
-    text += marked[end:]
+        text += word + after
     return Document(text, cases, {slot: record["word"] for slot, record in expansion.world.items()})
 
 
@@ -112,15 +111,17 @@ class Expansion:
         self.used = set()
 
     def pick(self, options):
-        return options[int(self.rng.random() * len(options))]  # the same in every version of Python
+        return options[
+            int(self.rng.random() * len(options))
+        ]  # unlike choice(), alike in all versions of Python
 
     def expand(self, pattern):
         while CHOICE.search(pattern):  # from the innermost choice outwards
             pattern = CHOICE.sub(lambda match: self.pick(match[1].split("|")), pattern)
-        pattern = RULE.sub(lambda match: self.rule(match[1]), pattern)
-        return WORD.sub(self.word, pattern)
+        pattern = RULE.sub(lambda match: self.expand_rule(match[1]), pattern)
+        return WORD.sub(self.expand_word, pattern)
 
-    def rule(self, name):
+    def expand_rule(self, name):
         """Expand an alternative of the rule. None comes twice in a document while others are left."""
         alternatives = self.rules[name]
         unused = [text for text in alternatives if text not in self.used]
@@ -128,17 +129,17 @@ class Expansion:
         self.used.add(alternative)
         return self.expand(alternative)
 
-    def word(self, match):
+    def expand_word(self, match):
         """Replace {...}: choose the column, then capitalize, mark the case and add the article."""
         slot, column = match["slot"].lower(), match["column"] or "word"
-        record = self.pick(self.words[slot]) if match["fresh"] else self.world_record(slot)
+        record = self.pick(self.words[list_name(slot)]) if match["fresh"] else self.world_record(slot)
         word = record[column]
         article = "an " if AN.match(word) else "a "
         if match["slot"][0].isupper():
             word = word[0].upper() + word[1:]
         if match["case"]:
             word = f"\x01{match['case'][1:] or CASE_KINDS[list_name(slot)]}\x02{word}\x03"
-        elif column in ("he", "him", "his", "himself"):
+        elif column in PRONOUNS:
             word = f"\x01pronoun\x02{word}\x03"
         if match["article"]:
             word = (article.capitalize() if match["article"] == "A " else article) + word

@@ -7,7 +7,6 @@ Worlds are held out, not documents: one world in 50, picked by a checksum of its
 training text. held_out.jsonl keeps the genre and the recall cases of each document for evaluate.py.
 """
 
-import argparse
 import hashlib
 import json
 import random
@@ -17,11 +16,12 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from cli.exit_status import run
+from encoder import END_OF_TEXT
 from models.make_demo.grammar import expand_document, read_genre
 
 TRAINING = Path(__file__).parents[1] / "demo_training"  # git ignores it
-END_OF_TEXT = "<|endoftext|>"
-GENRES = {  # genre: share of the documents
+GENRE_SHARES = {  # genre: share of the documents
     "stories_fairy": 0.17,
     "stories_lost": 0.21,
     "stories_daily": 0.17,
@@ -32,22 +32,22 @@ GENRES = {  # genre: share of the documents
     "dialogues": 0.05,
 }
 N_DOCUMENTS, SEED = 120_000, 1
-MAX_LENGTH = 195  # words and punctuation marks, which keeps documents below 250 tokens
-MIN_LENGTH = 30
+MIN_WORDS, MAX_WORDS = 30, 195  # with punctuation marks, which keeps documents below 200 tokens
 
 
-def length(text):
+def count_words(text):
+    """Count words and punctuation marks."""
     return len(re.findall(r"\w+|[^\w\s]", text))
 
 
-def documents(n_documents, seed, genres=GENRES):
-    """Yield (genre, document) n_documents times. Longer and shorter documents are skipped."""
+def generate_documents(n_documents, seed, genres=GENRE_SHARES):
+    """Yield (genre, document) n_documents times. Documents outside MIN_WORDS to MAX_WORDS are skipped."""
     rng = random.Random(seed)
     grammars = {genre: read_genre(genre) for genre in genres}
     shares = list(genres.values())
     for genre in rng.choices(list(genres), shares, k=n_documents):
         document = expand_document(*grammars[genre], rng)
-        while not MIN_LENGTH <= length(document.text) <= MAX_LENGTH:
+        while not MIN_WORDS <= count_words(document.text) <= MAX_WORDS:
             document = expand_document(*grammars[genre], rng)
         yield genre, document
 
@@ -58,26 +58,32 @@ def is_held_out(world):
 
 
 def write_text(folder, n_documents, seed):
-    """Write train.txt and held_out.jsonl. Return their SHA-256 checksums by name."""
+    """Write train.txt and held_out.jsonl, each under a temporary name until it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
-    train_path, held_out_path = folder / "train.txt", folder / "held_out.jsonl"
+    train_path, held_out_path = folder / "train.partial", folder / "held_out.partial"
     with (
         train_path.open("w", encoding="utf-8", newline="\n") as train,
         held_out_path.open("w", encoding="utf-8", newline="\n") as held_out,
     ):
-        for genre, document in tqdm(documents(n_documents, seed), total=n_documents, desc="text"):
+        for genre, document in tqdm(generate_documents(n_documents, seed), total=n_documents, desc="text"):
             if is_held_out(document.world):
-                held_out.write(
-                    json.dumps({"genre": genre, "text": document.text, "cases": document.cases}) + "\n"
-                )
+                line = json.dumps({"genre": genre, "text": document.text, "cases": document.cases})
+                held_out.write(line + "\n")
             else:
                 train.write(document.text + END_OF_TEXT + "\n")
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (train_path, held_out_path)}
+    train_path.replace(folder / "train.txt")
+    held_out_path.replace(folder / "held_out.jsonl")
 
 
 def read_documents(path):
     """Read train.txt -> the texts of its documents."""
     return path.read_text(encoding="utf-8").split(END_OF_TEXT + "\n")[:-1]
+
+
+def read_held_out(path, n_documents=None):
+    """Read held_out.jsonl -> dictionaries of genre, text and cases: [[kind, start, end], ...]."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) for line in lines[:n_documents]]
 
 
 def with_braces(document):
@@ -88,24 +94,26 @@ def with_braces(document):
     return text
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, default=TRAINING)
-    parser.add_argument("--n_documents", type=int, default=N_DOCUMENTS)
-    parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument(
-        "--genre", choices=GENRES, help="print ten documents of this genre, and write nothing"
-    )
-    args = parser.parse_args()
-    if args.genre:
-        for _, document in documents(10, args.seed, {args.genre: 1}):
+def main(folder: str = None, n_documents: int = N_DOCUMENTS, seed: int = SEED, genre: str = None):
+    """Write the demo model's text, and print the checksums of its files.
+
+    Args:
+        folder: where to. The default is models/demo_training.
+        n_documents: the number of documents, held-out ones included.
+        seed: the seed of all random choices.
+        genre: print ten documents of this genre, and write nothing.
+    """
+    if genre is not None:
+        if genre not in GENRE_SHARES:
+            raise ValueError(f"the genre must be one of {', '.join(GENRE_SHARES)}, not {genre}")
+        for _, document in generate_documents(10, seed, {genre: 1}):
             print(with_braces(document), end="\n\n---\n\n")
-    else:
-        for name, checksum in write_text(args.folder, args.n_documents, args.seed).items():
-            print(f"{checksum}  {name}")
+        return
+    folder = Path(folder or TRAINING)
+    write_text(folder, n_documents, seed)
+    for name in ("train.txt", "held_out.jsonl"):
+        print(f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

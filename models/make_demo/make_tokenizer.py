@@ -5,12 +5,12 @@
 The ids follow OpenAI's order: 256 bytes, 3,839 merges, the end of text.
 """
 
-import argparse
 import json
 from pathlib import Path
 
 from tokenizers import ByteLevelBPETokenizer
 
+from cli.exit_status import run
 from encoder import END_OF_TEXT, bytes_to_unicode
 from models.make_demo.make_text import TRAINING, read_documents
 
@@ -21,27 +21,32 @@ def train_merges(texts):
     """Texts -> the pairs of tokens to merge, the most frequent first: 3,839 strings such as "Ġ t"."""
     tokenizer = ByteLevelBPETokenizer()
     tokenizer.train_from_iterator(texts, vocab_size=N_VOCAB - 1, show_progress=True)
-    return [" ".join(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    merges = [" ".join(pair) for pair in json.loads(tokenizer.to_str())["model"]["merges"]]
+    if 256 + len(merges) + 1 < N_VOCAB:
+        raise ValueError(f"the text has too few pairs of tokens for a vocabulary of {N_VOCAB:,}")
+    return merges
 
 
 def write_tokenizer(folder, merges):
     """Write encoder.json and vocab.bpe."""
     tokens = [*bytes_to_unicode().values(), *(merge.replace(" ", "") for merge in merges), END_OF_TEXT]
     ids = {token: index for index, token in enumerate(tokens)}
-    (folder / "encoder.json").write_text(json.dumps(ids), encoding="utf-8")
-    (folder / "vocab.bpe").write_text("\n".join(["#version: 0.2", *merges, ""]), encoding="utf-8")
+    for name, text in {
+        "encoder.json": json.dumps(ids),
+        "vocab.bpe": "\n".join(["#version: 0.2", *merges, ""]),
+    }.items():
+        (folder / name).write_text(text, encoding="utf-8", newline="\n")
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, default=TRAINING, help="has train.txt, gets the two files")
-    folder = parser.parse_args().folder
-    merges = train_merges(read_documents(folder / "train.txt"))
-    write_tokenizer(folder, merges)
-    print(f"{folder}: {256 + len(merges) + 1:,} tokens")
+def main(folder: str = None):
+    """Train the tokenizer on train.txt, and write encoder.json and vocab.bpe.
+
+    Args:
+        folder: has train.txt and gets the two files. The default is models/demo_training.
+    """
+    folder = Path(folder or TRAINING)
+    write_tokenizer(folder, train_merges(read_documents(folder / "train.txt")))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

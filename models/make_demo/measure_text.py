@@ -3,35 +3,33 @@
 python -m models.make_demo.measure_text
 """
 
-import argparse
 import re
 from pathlib import Path
 
 import numpy as np
 from tokenizers import ByteLevelBPETokenizer
 
-from models.make_demo.evaluate import read_held_out
+from cli.exit_status import run
 from models.make_demo.grammar import read_genre
-from models.make_demo.make_text import GENRES, TRAINING, read_documents
+from models.make_demo.make_text import GENRE_SHARES, TRAINING, read_documents, read_held_out
 
 N_WINDOW = 40
+FACTORS = np.random.default_rng(0).integers(2**63, size=N_WINDOW, dtype=np.uint64) | np.uint64(1)
 
 
 def window_hashes(ids):
     """Hash each window of 40 tokens to 64 bits. ids [n_seq] -> [n_seq - 39], or none."""
     if len(ids) < N_WINDOW:
         return np.empty(0, np.uint64)
-    factors = np.random.default_rng(0).integers(2**63, size=N_WINDOW, dtype=np.uint64)
     windows = np.lib.stride_tricks.sliding_window_view(np.array(ids, np.uint64), N_WINDOW)  # [n_seq - 39, 40]
-    return windows @ (factors | 1)
+    return windows @ FACTORS
 
 
 def seen_share(held_out, train):
     """Return the share of held-out windows that the training text has. Both are lists of lists of ids."""
-    seen = np.sort(np.concatenate([window_hashes(ids) for ids in train]))
+    seen = np.concatenate([window_hashes(ids) for ids in train])
     hashes = np.concatenate([window_hashes(ids) for ids in held_out])
-    nearest = np.searchsorted(seen, hashes).clip(max=len(seen) - 1)
-    return np.mean(seen[nearest] == hashes)
+    return np.mean(np.isin(hashes, seen))
 
 
 def count_patterns(rules):
@@ -39,23 +37,24 @@ def count_patterns(rules):
     return sum(bool(re.search(r"[.!?]", text)) for texts in rules.values() for text in texts)
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, default=TRAINING, help="has the text and the tokenizer")
-    folder = parser.parse_args().folder
+def main(folder: str = None):
+    """Print the variety of the text.
+
+    Args:
+        folder: has the text and the tokenizer. The default is models/demo_training.
+    """
+    folder = Path(folder or TRAINING)
+    texts = read_documents(folder / "train.txt")
     tokenizer = ByteLevelBPETokenizer(str(folder / "encoder.json"), str(folder / "vocab.bpe"))
 
     def encode_all(texts):
         return [encoding.ids for encoding in tokenizer.encode_batch(texts)]
 
-    texts = read_documents(folder / "train.txt")
     train = encode_all(texts)
     held_out = encode_all([document["text"] for document in read_held_out(folder / "held_out.jsonl")])
-    lengths = np.array([len(ids) + 1 for ids in train + held_out])
+    lengths = np.array([len(ids) + 1 for ids in train + held_out])  # 1: the end of text
     words = {word.lower() for text in texts for word in re.findall("[A-Za-z]+", text)}
-    print(f"sentence patterns: {sum(count_patterns(read_genre(genre)[0]) for genre in GENRES):,}")
+    print(f"sentence patterns: {sum(count_patterns(read_genre(genre)[0]) for genre in GENRE_SHARES):,}")
     print(f"distinct words: {len(words):,}")
     print(f"training text: {len(train):,} documents, {lengths[: len(train)].sum():,} tokens")
     print(f"held-out text: {len(held_out):,} documents, {lengths[len(train) :].sum():,} tokens")
@@ -64,4 +63,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

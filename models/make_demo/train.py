@@ -8,8 +8,9 @@ Muon trains the matrices of the blocks: its update has orthonormal rows or colum
 matrix lags behind (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). AdamW trains the rest.
 """
 
-import argparse
+import json
 import sys
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,11 +19,12 @@ from tokenizers import ByteLevelBPETokenizer
 from tqdm import tqdm
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from cli.exit_status import run
 from loading.glibc_memory import keep_freed_memory
 from models.make_demo.make_text import TRAINING, read_documents
 
 N_VOCAB, N_CTX, N_EMBD, N_HEAD, N_LAYER = 4096, 256, 256, 4, 6
-END_OF_TEXT = N_VOCAB - 1
+END_ID = N_VOCAB - 1  # of the end of text
 BATCH_SIZE = 12
 
 
@@ -34,11 +36,13 @@ def pack_rows(documents, rng):
     rows, row = [], []
     for index in tqdm(rng.permutation(len(documents)), desc="pack", leave=False):
         if not row and rng.random() < 0.5:
-            row = [END_OF_TEXT]
-        row = row + documents[index] + [END_OF_TEXT]
+            row = [END_ID]
+        row = row + documents[index] + [END_ID]
         if len(row) > N_CTX:
             rows.append(row[: N_CTX + 1])
             row = []
+    if not rows:
+        raise ValueError(f"the text fills no row of {N_CTX + 1} tokens")
     return np.array(rows, dtype=np.int16)
 
 
@@ -92,10 +96,10 @@ def new_model():
         n_embd=N_EMBD,
         n_layer=N_LAYER,
         n_head=N_HEAD,
-        bos_token_id=END_OF_TEXT,
-        eos_token_id=END_OF_TEXT,
+        bos_token_id=END_ID,
+        eos_token_id=END_ID,
         activation_function="gelu_pytorch_tanh",  # the same formula as gelu_new, in one operation
-        resid_pdrop=0,  # no text comes twice, so there is nothing to overfit
+        resid_pdrop=0,  # 1.4 passes over the text are too few to overfit
         embd_pdrop=0,
         attn_pdrop=0,
     )
@@ -103,31 +107,42 @@ def new_model():
 
 
 def new_optimizers(model, learning_rate):
-    blocks = dict(model.transformer.h.named_parameters()).values()
-    matrices = [param for param in blocks if param.ndim == 2]
-    others = [param for param in model.parameters() if not any(param is matrix for matrix in matrices)]
+    matrices = [param for param in model.transformer.h.parameters() if param.ndim == 2]
+    ids = {id(param) for param in matrices}  # == would compare the numbers
+    others = [param for param in model.parameters() if id(param) not in ids]
     return [
         Muon(matrices, learning_rate),
         torch.optim.AdamW(others, learning_rate / 2, betas=(0.9, 0.95), weight_decay=0, fused=True),
     ]
 
 
-def learning_rate_factor(step, n_steps, n_warmup=100, decay=0.3):
+def learning_rate_factor(step, n_steps):
     """Rise for 100 steps, stay at 1, and fall in a straight line in the last 30 % of the steps."""
-    return min(1, (step + 1) / n_warmup, (n_steps - step) / (decay * n_steps))
+    return min(1, (step + 1) / 100, (n_steps - step) / (0.3 * n_steps))
 
 
-def save_checkpoint(path, step, model, optimizers):
-    state = {"step": step, "model": model.state_dict(), "optimizers": [o.state_dict() for o in optimizers]}
+def save_checkpoint(path, step, settings, model, optimizers):
+    state = {
+        "step": step,
+        "settings": settings,
+        "model": model.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
+    }
     torch.save(state, path.with_suffix(".partial"))
     path.with_suffix(".partial").replace(path)
 
 
-def load_checkpoint(path, model, optimizers):
-    """Load the checkpoint and return the number of steps that it has seen: 0 without a file."""
+def load_checkpoint(path, settings, model, optimizers):
+    """Load the checkpoint and return the number of steps that it has seen: 0 without a file.
+
+    Raises ValueError if the checkpoint is of a training with other settings."""
     if not path.exists():
         return 0
-    state = torch.load(path)
+    state = torch.load(path, weights_only=True)
+    if state["settings"] != settings:
+        raise ValueError(
+            f"{path} is of another text or has other settings; delete it to start from the beginning"
+        )
     model.load_state_dict(state["model"])
     for optimizer, optimizer_state in zip(optimizers, state["optimizers"], strict=True):
         optimizer.load_state_dict(optimizer_state)
@@ -146,10 +161,11 @@ def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100):
     model = new_model()
     optimizers = new_optimizers(model, learning_rate)
     checkpoint = folder / "checkpoint.pt"
-    first_step = load_checkpoint(checkpoint, model, optimizers)
+    settings = [n_steps, learning_rate, seed, zlib.crc32(rows)]
+    first_step = load_checkpoint(checkpoint, settings, model, optimizers)
     progress = tqdm(range(first_step, n_steps), initial=first_step, total=n_steps, desc="train", unit="step")
     for step in progress:
-        picks = np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE) % len(rows)
+        picks = np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE) % len(rows)  # starts over
         batch = torch.from_numpy(rows[picks].astype(np.int64))  # [BATCH_SIZE, N_CTX + 1]
         loss = loss_of(model, batch)
         model.zero_grad()
@@ -161,7 +177,7 @@ def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100):
             optimizer.step()
         progress.set_postfix(loss=f"{loss.item():.3f}")
         if (step + 1) % steps_per_checkpoint == 0 or step + 1 == n_steps:
-            save_checkpoint(checkpoint, step + 1, model, optimizers)
+            save_checkpoint(checkpoint, step + 1, settings, model, optimizers)
     return model
 
 
@@ -170,39 +186,49 @@ def openai_variables(model):
     variables = {}
     for name, param in model.transformer.named_parameters():
         array = param.detach().numpy()
-        *path, kind = name.split(".")  # e.g. h.0.attn.c_attn.weight
-        path = "/".join(path).replace("h/", "h")
-        if "ln" in path.split("/")[-1].split("_"):
-            name = path + {"weight": "/g", "bias": "/b"}[kind]
-        elif path in ("wte", "wpe"):
+        path, _, kind = name.replace("h.", "h").rpartition(".")  # e.g. h0.attn.c_attn, weight
+        path = path.replace(".", "/")
+        if path in ("wte", "wpe"):
             name = path
+        elif kind == "bias":
+            name = f"{path}/b"
+        elif "ln_" in path:
+            name = f"{path}/g"
         else:
-            name = path + {"weight": "/w", "bias": "/b"}[kind]
-            array = array[None] if kind == "weight" else array
+            name = f"{path}/w"
+            array = array[None]  # [n_in, n_out] -> [1, n_in, n_out]
         variables[f"model/{name}"] = array
     return variables
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, default=TRAINING)
-    parser.add_argument("--n_steps", type=int, default=4800)
-    parser.add_argument("--learning_rate", type=float, default=5e-3)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps_per_checkpoint", type=int, default=100)
-    args = parser.parse_args()
+def main(
+    folder: str = None,
+    n_steps: int = 4800,
+    learning_rate: float = 5e-3,
+    seed: int = 0,
+    steps_per_checkpoint: int = 100,
+):
+    """Train the demo model, and write weights.npz and hparams.json. Ctrl-C stops, the same command resumes.
+
+    Args:
+        folder: has train.txt and the tokenizer. The default is models/demo_training.
+        n_steps: the number of batches.
+        learning_rate: the highest learning rate.
+        seed: the seed of the weights and of the order of the documents.
+        steps_per_checkpoint: how often to write a checkpoint.
+    """
+    folder = Path(folder or TRAINING)
     keep_freed_memory()
-    rows = pack_rows(encode_documents(args.folder), np.random.default_rng(args.seed))
-    print(f"{len(rows):,} rows of {N_CTX + 1} tokens")
+    rows = pack_rows(encode_documents(folder), np.random.default_rng(seed))
     try:
-        model = train(rows, **vars(args))
+        model = train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint)
     except KeyboardInterrupt:
         print("Stopped. The same command resumes at the last checkpoint.", file=sys.stderr)
-        raise SystemExit(130) from None
-    np.savez(args.folder / "weights.npz", **openai_variables(model))
+        raise
+    hparams = {"n_vocab": N_VOCAB, "n_ctx": N_CTX, "n_embd": N_EMBD, "n_head": N_HEAD, "n_layer": N_LAYER}
+    (folder / "hparams.json").write_text(json.dumps(hparams), encoding="utf-8")
+    np.savez(folder / "weights.npz", **openai_variables(model))
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

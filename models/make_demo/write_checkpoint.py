@@ -3,21 +3,19 @@
     pip install -r models/make_demo/requirements-tensorflow.txt
     python -m models.make_demo.write_checkpoint
 
-It reads weights.npz, encoder.json and vocab.bpe, and fills the model's folder.
+It reads weights.npz, hparams.json, encoder.json and vocab.bpe, and fills the model's folder.
 """
 
-import argparse
-import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
+from cli.exit_status import run
 from models.make_demo.make_text import TRAINING
 
 DEMO = Path(__file__).parents[1] / "demo"
-HPARAMS = {"n_vocab": 4096, "n_ctx": 256, "n_embd": 256, "n_head": 4, "n_layer": 6}
 
 
 def write_checkpoint(arrays, prefix):
@@ -32,20 +30,20 @@ def write_checkpoint(arrays, prefix):
         saver.save(session, str(prefix), write_meta_graph=False, write_state=False)
 
 
-def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--folder", type=Path, default=TRAINING, help="has weights.npz and the tokenizer")
-    parser.add_argument("--output", type=Path, default=DEMO, help="the model's folder")
-    args = parser.parse_args()
-    args.output.mkdir(parents=True, exist_ok=True)
-    with np.load(args.folder / "weights.npz") as arrays:
-        write_checkpoint(dict(arrays), args.output / "model.ckpt")
-    for name in ("encoder.json", "vocab.bpe"):
-        shutil.copyfile(args.folder / name, args.output / name)
-    (args.output / "hparams.json").write_text(json.dumps(HPARAMS), encoding="utf-8")
+def main(folder: str = None, output: str = None):
+    """Write the model's folder.
+
+    Args:
+        folder: has the files of the training. The default is models/demo_training.
+        output: the folder to write. The default is models/demo.
+    """
+    folder, output = Path(folder or TRAINING), Path(output or DEMO)
+    with np.load(folder / "weights.npz") as arrays:
+        output.mkdir(parents=True, exist_ok=True)
+        write_checkpoint(dict(arrays), output / "model.ckpt")
+    for name in ("hparams.json", "encoder.json", "vocab.bpe"):
+        shutil.copyfile(folder / name, output / name)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -1,6 +1,7 @@
 """Making the demo model: its text, byte for byte, its tokenizer, and a short training."""
 
 import hashlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -54,9 +55,11 @@ def test_rows_hold_whole_documents(folder, rows):
     texts = set(read_documents(folder / "train.txt"))
     assert rows.shape[1] == 257
     for row in rows[:100]:
-        first, *_, last = encoder.decode(row).removeprefix("<|endoftext|>").split("<|endoftext|>")
-        assert first in texts
+        *whole, last = encoder.decode(row).removeprefix("<|endoftext|>").split("<|endoftext|>")
+        assert whole
+        assert set(whole) <= texts
         assert any(text.startswith(last) for text in texts)
+    assert np.mean(rows[:, 0] == 4095) == pytest.approx(0.5, abs=0.06)
 
 
 def test_orthogonalize_flattens_the_singular_values():
@@ -71,22 +74,41 @@ def test_orthogonalize_flattens_the_singular_values():
 def test_an_interrupted_training_resumes(folder, rows, tmp_path):
     """It gives the same weights, bit for bit, as a training in one go."""
     options = {"n_steps": N_STEPS, "learning_rate": 5e-3, "seed": 0, "steps_per_checkpoint": 4}
-    expected = train.train(rows, tmp_path, **options)
-    arguments = [f"--{name}={value}" for name, value in {"folder": folder, **options}.items()]
+    expected = train.openai_variables(train.train(rows, tmp_path, **options))
+    (tmp_path / "checkpoint.pt").unlink()
+    for name in ("train.txt", "encoder.json", "vocab.bpe"):
+        shutil.copyfile(folder / name, tmp_path / name)
+    arguments = [f"--{name}={value}" for name, value in {"folder": tmp_path, **options}.items()]
     command = [sys.executable, "-m", "models.make_demo.train", *arguments]
-    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
-    while not (folder / "checkpoint.pt").exists():
+    process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, encoding="utf-8")
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "checkpoint.pt").exists():
         assert process.poll() is None
+        assert time.monotonic() < deadline
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate()
     assert process.returncode == 130
     assert stderr.splitlines()[-1] == "Stopped. The same command resumes at the last checkpoint."
-    assert not (folder / "weights.npz").exists()
-    subprocess.run(command, cwd=ROOT, check=True)
-    with np.load(folder / "weights.npz") as weights:
-        for name, array in train.openai_variables(expected).items():
+    assert not (tmp_path / "weights.npz").exists()
+    resumed = subprocess.run(command, cwd=ROOT, check=True, stderr=subprocess.PIPE, encoding="utf-8")
+    assert f" 0/{N_STEPS} " not in resumed.stderr
+    with np.load(tmp_path / "weights.npz") as weights:
+        for name, array in expected.items():
             np.testing.assert_array_equal(weights[name], array)
+
+
+def test_a_checkpoint_of_another_training_is_rejected(rows, tmp_path):
+    train.train(rows, tmp_path, n_steps=1, learning_rate=5e-3, seed=0)
+    with pytest.raises(ValueError, match="another text or has other settings"):
+        train.train(rows, tmp_path, n_steps=2, learning_rate=5e-3, seed=0)
+
+
+def test_too_little_text_is_an_error(rows):
+    with pytest.raises(ValueError, match="too few pairs"):
+        make_tokenizer.train_merges(["Mia has a hat."])
+    with pytest.raises(ValueError, match="fills no row"):
+        train.pack_rows([[1, 2, 3]], np.random.default_rng(0))
 
 
 def test_the_variables_are_those_of_the_bundled_model():

@@ -5,15 +5,16 @@ import re
 
 import pytest
 
-from models.make_demo.grammar import GENRES as GENRE_FOLDERS
-from models.make_demo.grammar import expand_document, plural, read_genre, read_rules
+from models.make_demo.grammar import GENRES_FOLDER, expand_document, plural, read_genre, read_rules
 from models.make_demo.make_text import (
-    GENRES,
-    MAX_LENGTH,
-    MIN_LENGTH,
-    documents,
+    GENRE_SHARES,
+    MAX_WORDS,
+    MIN_WORDS,
+    count_words,
+    generate_documents,
     is_held_out,
-    length,
+    read_documents,
+    read_held_out,
     write_text,
 )
 
@@ -85,14 +86,16 @@ def test_regular_plurals(noun, expected):
 
 
 def test_pattern_files(tmp_path):
-    (tmp_path / "x.txt").write_text("# A comment\nfirst\n    One.\n    Two\\nlines.\n\nsecond\n    Three.\n")
+    (tmp_path / "x.txt").write_text(
+        "# A comment\nfirst\n    One.\n    Two\\nlines.\n\nsecond\n    Three.\n", encoding="utf-8"
+    )
     assert read_rules(tmp_path / "x.txt") == {"first": ["One.", "Two\nlines."], "second": ["Three."]}
 
 
-@pytest.mark.parametrize("genre", GENRES)
+@pytest.mark.parametrize("genre", GENRE_SHARES)
 def test_documents_keep_the_rules(genre):
-    for _, (text, cases, _) in documents(300, seed=7, genres={genre: 1}):
-        assert MIN_LENGTH <= length(text) <= MAX_LENGTH
+    for _, (text, cases, _) in generate_documents(300, seed=7, genres={genre: 1}):
+        assert MIN_WORDS <= count_words(text) <= MAX_WORDS
         assert text.isascii()
         assert not re.search(r"[][<>{}|\x01-\x03]|  | [.,!?]|\.\.", text), text
         assert re.search(r'[.!?"]$|\n[A-Z][a-z]+\.?$', text), text  # a sentence or a signature
@@ -109,7 +112,7 @@ def test_documents_keep_the_rules(genre):
                 )
 
 
-@pytest.mark.parametrize("genre", GENRES)
+@pytest.mark.parametrize("genre", GENRE_SHARES)
 def test_each_rule_and_word_list_exists(genre):
     rules, words = read_genre(genre)
     for alternative in (text for texts in rules.values() for text in texts):
@@ -118,10 +121,10 @@ def test_each_rule_and_word_list_exists(genre):
             assert all(record.get(column or "word") for record in words[slot.lower()]), (slot, column)
 
 
-@pytest.mark.parametrize("genre", GENRES)
+@pytest.mark.parametrize("genre", GENRE_SHARES)
 def test_no_rule_and_no_word_list_is_unused(genre):
-    patterns = (GENRE_FOLDERS / genre / "patterns.txt").read_text()
-    own_lists = {path.stem for path in (GENRE_FOLDERS / genre).glob("*.csv")}
+    patterns = (GENRES_FOLDER / genre / "patterns.txt").read_text(encoding="utf-8")
+    own_lists = {path.stem for path in (GENRES_FOLDER / genre).glob("*.csv")}
     used_lists = {slot.lower() for slot in re.findall(r"\{(?:[aA] )?~?([A-Za-z_]+)", patterns)}
     assert read_genre(genre)[0].keys() - set(re.findall(r"<([\w-]+)>", patterns)) == {"document"}
     assert own_lists <= used_lists
@@ -129,8 +132,14 @@ def test_no_rule_and_no_word_list_is_unused(genre):
 
 def test_no_held_out_world_is_in_the_training_text(tmp_path):
     write_text(tmp_path, n_documents=1000, seed=3)
-    train = (tmp_path / "train.txt").read_text().split("<|endoftext|>\n")[:-1]
-    held_out = {document.text for _, document in documents(1000, 3) if is_held_out(document.world)}
+    train, held_out = {}, {}
+    for _, document in generate_documents(1000, 3):
+        side = held_out if is_held_out(document.world) else train
+        side[document.text] = frozenset(document.world.values())
     assert 5 <= len(held_out) <= 50
-    assert len(train) == 1000 - len(held_out)
-    assert held_out.isdisjoint(train)
+    assert set(train.values()).isdisjoint(held_out.values())
+    assert read_documents(tmp_path / "train.txt") == list(train)
+    saved = read_held_out(tmp_path / "held_out.jsonl")
+    assert [document["text"] for document in saved] == list(held_out)
+    words = [document["text"][start:end] for document in saved for _, start, end in document["cases"]]
+    assert all(re.fullmatch(r"[\w' -]+", word) for word in words)
