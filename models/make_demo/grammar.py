@@ -1,13 +1,16 @@
 """Expand patterns into documents. A pattern is text with rules, choices and words of the world.
 
-<rule>           an alternative of that rule, from the same file or from shared.txt
-[one|two|]       one of the parts. Choices nest
-{person}         a word of the world. It stays the same in the whole document. {person2} is another one
-{person.his}     a column of its word list. {Person.his} starts with a capital
-{a color}        with its article: "a red", "an orange". {A color}: "A red", "An orange"
-{~trait}         a word that the world does not remember
-{person!}        a recall case: the text so far determines this word. {person!owner} names the kind of case
-\\n               a line break
+    <rule>           an alternative of that rule, from the same file
+    [one|two|]       one of the parts. Choices nest
+    {person}         a word of the world. It stays the same in the whole document. {person2} is another one
+    {person.his}     a column of its word list. {Person.his} starts with a capital
+    {a color}        with its article: "a red", "an orange". {A color}: "A red", "An orange"
+    {~trait}         a word that the world does not remember
+    {person!}        a recall case: the text so far determines this word. {person!owner} names its kind
+    \\n               a line break
+
+genres/ has a folder for each genre, with its patterns and its word lists. The lists in genres/shared/ are for
+all genres.
 """
 
 import csv
@@ -92,9 +95,8 @@ def read_genre(genre):
 def expand_document(rules, words, rng):
     """Expand the rule "document" in a new world. rng is a random.Random."""
     expansion = Expansion(rules, words, rng)
-    text, *parts = CASE.split(
-        expansion.expand_rule("document")
-    )  # text, kind, word, text, kind, word, text, ...
+    marked = expansion.expand_rule("document")
+    text, *parts = CASE.split(marked)  # text, kind, word, text, kind, word, text, ...
     cases = []
     for kind, word, after in zip(parts[::3], parts[1::3], parts[2::3], strict=True):
         cases.append(Case(kind, len(text), len(text) + len(word)))
@@ -111,9 +113,8 @@ class Expansion:
         self.used = set()
 
     def pick(self, options):
-        return options[
-            int(self.rng.random() * len(options))
-        ]  # unlike choice(), alike in all versions of Python
+        """Pick one at random. Unlike `choice`, `random` gives the same numbers in all versions of Python."""
+        return options[int(self.rng.random() * len(options))]
 
     def expand(self, pattern):
         while CHOICE.search(pattern):  # from the innermost choice outwards

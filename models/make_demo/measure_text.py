@@ -1,6 +1,8 @@
-"""Measure the variety of the demo model's text. The figures are for its model card.
+"""Measure the variety of the demo model's text.
 
-python -m models.make_demo.measure_text
+    python -m models.make_demo.measure_text
+
+The figures are for the model card.
 """
 
 import re

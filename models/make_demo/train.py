@@ -22,8 +22,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 from cli.exit_status import run
 from loading.glibc_memory import keep_freed_memory
 from models.make_demo.make_text import TRAINING, read_documents
+from models.make_demo.make_tokenizer import N_VOCAB
 
-N_VOCAB, N_CTX, N_EMBD, N_HEAD, N_LAYER = 4096, 256, 256, 4, 6
+N_CTX, N_EMBD, N_HEAD, N_LAYER = 256, 256, 4, 6
 END_ID = N_VOCAB - 1  # of the end of text
 BATCH_SIZE = 12
 

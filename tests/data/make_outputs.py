@@ -1,6 +1,6 @@
 """Run the commands and the Python code of the documents, and write their output below them.
 
-    PYTHONPATH=.:tests python tests/data/make_outputs.py README.md docs/*.md experiments/README.md
+    PYTHONPATH=.:tests python tests/data/make_outputs.py
 
 It needs the packages of experiments/requirements.txt. Arguments select some of the documents.
 """
