@@ -147,10 +147,15 @@ class Expansion:
         return word
 
     def world_record(self, slot):
-        """Return the world's record for the slot. On first use, pick one that no other slot has."""
+        """Return the world's record for the slot. On first use, pick one that no other slot has.
+
+        Persons and colors have groups: two of a document come from different groups while there are any."""
         if slot not in self.world:
             taken = list(self.world.values())
-            self.world[slot] = self.pick([r for r in self.words[list_name(slot)] if r not in taken])
+            groups = [record["group"] for record in taken if "group" in record]
+            unused = [record for record in self.words[list_name(slot)] if record not in taken]
+            apart = [record for record in unused if record.get("group") not in groups]
+            self.world[slot] = self.pick(apart or unused)
         return self.world[slot]
 
 

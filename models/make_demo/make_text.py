@@ -22,14 +22,14 @@ from models.make_demo.grammar import expand_document, read_genre
 
 TRAINING = Path(__file__).parents[1] / "demo_training"  # git ignores it
 GENRE_SHARES = {  # genre: share of the documents
-    "stories_fairy": 0.17,
-    "stories_lost": 0.21,
-    "stories_daily": 0.17,
-    "letters": 0.14,
+    "stories_fairy": 0.16,
+    "stories_lost": 0.19,
+    "stories_daily": 0.18,
+    "letters": 0.13,
     "descriptions": 0.11,
-    "science_notes": 0.08,
+    "science_notes": 0.09,
     "explanations": 0.07,
-    "dialogues": 0.05,
+    "dialogues": 0.07,
 }
 N_DOCUMENTS, SEED = 120_000, 1
 MIN_WORDS, MAX_WORDS = 30, 195  # with punctuation marks, which keeps documents below 200 tokens

@@ -27,6 +27,7 @@ from models.make_demo.make_tokenizer import N_VOCAB
 N_CTX, N_EMBD, N_HEAD, N_LAYER = 256, 256, 4, 6
 END_ID = N_VOCAB - 1  # of the end of text
 BATCH_SIZE = 12
+EMBEDDING_SCALE = 5  # of transformers' first weights, with the same logits
 
 
 def pack_rows(documents, rng):
@@ -100,11 +101,15 @@ def new_model():
         bos_token_id=END_ID,
         eos_token_id=END_ID,
         activation_function="gelu_pytorch_tanh",  # the same formula as gelu_new, in one operation
-        resid_pdrop=0,  # 1.4 passes over the text are too few to overfit
+        resid_pdrop=0,  # 2.3 passes over the text are too few to overfit
         embd_pdrop=0,
         attn_pdrop=0,
     )
-    return GPT2LMHeadModel(config)
+    model = GPT2LMHeadModel(config)
+    with torch.no_grad():
+        model.transformer.wte.weight *= EMBEDDING_SCALE
+        model.transformer.ln_f.weight /= EMBEDDING_SCALE
+    return model
 
 
 def new_optimizers(model, learning_rate):
@@ -139,7 +144,7 @@ def load_checkpoint(path, settings, model, optimizers):
     Raises ValueError if the checkpoint is of a training with other settings."""
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     if state["settings"] != settings:
         raise ValueError(
             f"{path} is of another text or has other settings; delete it to start from the beginning"
@@ -156,10 +161,10 @@ def loss_of(model, batch):
     return torch.nn.functional.cross_entropy(logits.flatten(0, 1), batch[:, 1:].flatten())
 
 
-def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100):
+def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100, device="cpu"):
     """Train for n_steps batches of rows [n_rows, N_CTX + 1] and return the model."""
     torch.manual_seed(seed)
-    model = new_model()
+    model = new_model().to(device)
     optimizers = new_optimizers(model, learning_rate)
     checkpoint = folder / "checkpoint.pt"
     settings = [n_steps, learning_rate, seed, zlib.crc32(rows)]
@@ -167,7 +172,7 @@ def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100):
     progress = tqdm(range(first_step, n_steps), initial=first_step, total=n_steps, desc="train", unit="step")
     for step in progress:
         picks = np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE) % len(rows)  # starts over
-        batch = torch.from_numpy(rows[picks].astype(np.int64))  # [BATCH_SIZE, N_CTX + 1]
+        batch = torch.from_numpy(rows[picks].astype(np.int64)).to(device)  # [BATCH_SIZE, N_CTX + 1]
         loss = loss_of(model, batch)
         model.zero_grad()
         loss.backward()
@@ -186,7 +191,7 @@ def openai_variables(model):
     """Name and shape the weights as OpenAI does: {"model/h0/attn/c_attn/w": [1, 256, 768], ...}."""
     variables = {}
     for name, param in model.transformer.named_parameters():
-        array = param.detach().numpy()
+        array = param.detach().cpu().numpy()
         path, _, kind = name.replace("h.", "h").rpartition(".")  # e.g. h0.attn.c_attn, weight
         path = path.replace(".", "/")
         if path in ("wte", "wpe"):
@@ -204,10 +209,11 @@ def openai_variables(model):
 
 def main(
     folder: str = None,
-    n_steps: int = 4800,
-    learning_rate: float = 5e-3,
+    n_steps: int = 8000,
+    learning_rate: float = 3e-3,
     seed: int = 0,
     steps_per_checkpoint: int = 100,
+    device: str = "cpu",
 ):
     """Train the demo model, and write weights.npz and hparams.json. Ctrl-C stops, the same command resumes.
 
@@ -217,12 +223,14 @@ def main(
         learning_rate: the highest learning rate.
         seed: the seed of the weights and of the order of the documents.
         steps_per_checkpoint: how often to write a checkpoint.
+        device: where PyTorch computes, "cpu" or "cuda". The rounding differs, so the weights differ.
     """
     folder = Path(folder or TRAINING)
+    torch.set_float32_matmul_precision("medium")  # bfloat16 products, where the CPU has instructions for them
     keep_freed_memory()
     rows = pack_rows(encode_documents(folder), np.random.default_rng(seed))
     try:
-        model = train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint)
+        model = train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint, device)
     except KeyboardInterrupt:
         print("Stopped. The same command resumes at the last checkpoint.", file=sys.stderr)
         raise
