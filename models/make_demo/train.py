@@ -27,7 +27,8 @@ from models.make_demo.make_tokenizer import N_VOCAB
 N_CTX, N_EMBD, N_HEAD, N_LAYER = 256, 256, 4, 6
 END_ID = N_VOCAB - 1  # of the end of text
 BATCH_SIZE = 12
-EMBEDDING_SCALE = 5  # of transformers' first weights, with the same logits
+EMBEDDING_SCALE = 5  # times transformers' first embeddings. ln_f takes it back
+SPREAD = 0.06  # see `spread_embeddings`
 
 
 def pack_rows(documents, rng):
@@ -112,6 +113,17 @@ def new_model():
     return model
 
 
+@torch.no_grad()
+def spread_embeddings(model, seed):
+    """Move the embedding of each token in a random direction.
+
+    Words that appear in the same places, such as the days, get nearly equal embeddings. Then nothing is gained
+    from looking back at one of them, and the model never learns it."""
+    weight = model.transformer.wte.weight
+    noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
+    weight += SPREAD * noise.to(weight.device)
+
+
 def new_optimizers(model, learning_rate):
     matrices = [param for param in model.transformer.h.parameters() if param.ndim == 2]
     ids = {id(param) for param in matrices}  # == would compare the numbers
@@ -171,6 +183,8 @@ def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100, 
     first_step = load_checkpoint(checkpoint, settings, model, optimizers)
     progress = tqdm(range(first_step, n_steps), initial=first_step, total=n_steps, desc="train", unit="step")
     for step in progress:
+        if step == n_steps // 2:
+            spread_embeddings(model, seed)
         picks = np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE) % len(rows)  # starts over
         batch = torch.from_numpy(rows[picks].astype(np.int64)).to(device)  # [BATCH_SIZE, N_CTX + 1]
         loss = loss_of(model, batch)

@@ -30,7 +30,7 @@ never forget what they did here."""
 encoder, hparams, params = load_encoder_hparams_and_params("demo")
 rng = np.random.default_rng(0)
 address = encoder.encode(GETTYSBURG_ADDRESS)
-texts = [address[:n] for n in (1, 2, 3, 5, 8, 13, 33, 64, 100, len(address))]
+texts = [address[:n] for n in (1, 2, 3, 5, 8, 13, 33, 64, 100, 250)]
 noise = [
     rng.integers(hparams["n_vocab"], size=n).tolist() for n in (1, 4, 31, 64, 64, 127, 128, 200, 255, 256)
 ]

@@ -70,6 +70,17 @@ def test_orthogonalize_flattens_the_singular_values():
         assert values.max() < 1.3
 
 
+def test_spread_embeddings_moves_equal_embeddings_apart():
+    model, twin = train.new_model(), train.new_model()
+    for each in (model, twin):
+        torch.nn.init.ones_(each.transformer.wte.weight)
+        train.spread_embeddings(each, seed=1)
+    weight = model.transformer.wte.weight.detach().numpy()
+    distances = np.linalg.norm(weight[1:] - weight[:-1], axis=1)
+    assert distances.mean() == pytest.approx(train.SPREAD * np.sqrt(2 * 256), rel=0.02)
+    assert torch.equal(model.transformer.wte.weight, twin.transformer.wte.weight)
+
+
 def train_command(folder, into):
     """Copy what the training reads into a new folder. Return the command that trains there."""
     into.mkdir()

@@ -52,6 +52,15 @@ def test_a_fresh_word_is_not_remembered():
     assert expansions("{person} {~person}") == {"Mia Mia", "Mia Tom", "Tom Mia", "Tom Tom"}
 
 
+def test_words_of_one_group_meet_only_if_no_other_is_left():
+    colors = [{"word": word, "group": word[0]} for word in ("red", "rose", "blue", "black")]
+    for seed in range(100):
+        pattern = {"document": ["{color} {color2} {color3}"]}
+        words = expand_document(pattern, {"color": colors}, random.Random(seed)).text.split()
+        assert words[0][0] != words[1][0]
+        assert len(set(words)) == 3
+
+
 def test_columns_capitals_and_articles():
     assert expansions("{person} {person.his} {Person.he}") == {"Mia her She", "Tom his He"}
     assert expansions("{a color} {A color}") == {"an orange An orange", "a red A red"}
