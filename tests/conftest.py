@@ -6,6 +6,7 @@ import os
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import contextlib
+import json
 import shutil
 import signal
 import socket
@@ -17,6 +18,7 @@ import warnings
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+from support.bundle_writer import write_bundle
 from support.model_server import ModelServer
 from support.paths import DATA, HUB_MODEL, ROOT
 
@@ -28,7 +30,9 @@ import generation.scoring
 import gpt2
 from download import http_session, model_sources
 from download.model_download import download_model
+from encoder import END_OF_TEXT
 from generation.min_p_and_repetition import sample
+from loading.tf_checkpoint import read_tf_checkpoint
 from utils import DEMO_DIR, load_encoder_hparams_and_params
 
 # A shell starts background processes with SIGINT ignored, and they pass that on to their children.
@@ -60,6 +64,17 @@ def demo():
 def demo_copy(tmp_path):
     """A copy of the demo model, for tests that damage it."""
     return shutil.copytree(DEMO_DIR, tmp_path / "copy")
+
+
+@pytest.fixture
+def endless_model(demo_copy):
+    """The demo model, but where it would end its text it writes "~" and begins another one."""
+    variables = {name: np.array(value) for name, value in read_tf_checkpoint(DEMO_DIR / "model.ckpt").items()}
+    vocabulary = json.loads((demo_copy / "encoder.json").read_text(encoding="utf-8"))
+    pair = [vocabulary["~"], vocabulary[END_OF_TEXT]]
+    variables["model/wte"][pair] = variables["model/wte"][pair[::-1]]
+    write_bundle(demo_copy / "model.ckpt", variables)
+    return demo_copy
 
 
 @pytest.fixture

@@ -117,8 +117,8 @@ def new_model():
 def spread_embeddings(model, seed):
     """Move the embedding of each token in a random direction.
 
-    Words that appear in the same places, such as the days, get nearly equal embeddings. Then nothing is gained
-    from looking back at one of them, and the model never learns it."""
+    Words that appear in the same places, such as the days, get nearly equal embeddings. Then the model gains
+    nothing from looking back at one of them, and never learns to."""
     weight = model.transformer.wte.weight
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
     weight += SPREAD * noise.to(weight.device)

@@ -54,7 +54,7 @@ def test_help_names_every_flag(run):
 
 def test_sampling_flags_reach_the_sampler(run, demo, generated_text):
     encoder, _, _ = demo
-    options = {"temperature": 0.9, "top_k": 10, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.5}
+    options = {"temperature": 3.0, "top_k": 10, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.5}
     arguments = [f"--{name}={value}" for name, value in options.items()]
     seed = [7, 0, *encoder.encode(PROMPT)]
     expected = generated_text(PROMPT, 30, **options, seed=seed)

@@ -117,7 +117,7 @@ def test_batches_have_similar_lengths_and_compute_equal_prompts_once(
 ):
     """Shapes are (n_batch, n_seq). A window is 8 batches: with batches of 1, the ninth text has its own."""
     encoder, _, _ = demo
-    prompts = ["Once", "A", "I"]
+    prompts = ["Zoo", "A", "I"]
     assert [len(encoder.encode(text)) for text in prompts] == [2, 1, 1]
     options = {"n_tokens_to_generate": 2, "seed": 1}
     results = complete_here(prompts, n_samples=n_samples, batch_size=batch_size, **options)

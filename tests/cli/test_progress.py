@@ -48,11 +48,11 @@ def test_line_is_one_write(monkeypatch):
 
 @posix
 @pytest.mark.parametrize("arguments", [["--stream=False"], ["--n_samples=2"], ["--score"]], ids=str)
-def test_bar_appears_after_two_seconds(start, arguments):
+def test_bar_appears_after_two_seconds(start, endless_model, arguments):
     arguments = [*arguments, "--stride=1"] if arguments == ["--score"] else [*arguments, "-n=100000"]
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))  # lines and columns
-    process = start(PROMPT * 1000, DEMO, *arguments, streams={"stderr": theirs})
+    process = start(PROMPT * 1000, f"--model_size={endless_model}", *arguments, streams={"stderr": theirs})
     os.close(theirs)
     seen = read_terminal(ours, r"\d+/\d+ \[\d\d:\d\d<.*token/s\]")
     assert process.poll() is None
