@@ -4,8 +4,8 @@
 
 After Ctrl-C, the same command resumes from the last checkpoint. The result is the same.
 
-Muon trains the matrices of the blocks: its update has orthonormal rows or columns, so no direction of a
-matrix lags behind (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). AdamW trains the rest.
+Muon trains the matrices of the blocks. Its update has nearly orthonormal rows or columns, so no direction of
+a matrix lags behind (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). AdamW trains the rest.
 """
 
 import json
@@ -27,15 +27,15 @@ from models.make_demo.make_tokenizer import N_VOCAB
 N_CTX, N_EMBD, N_HEAD, N_LAYER = 256, 256, 4, 6
 END_ID = N_VOCAB - 1  # of the end of text
 BATCH_SIZE = 12
-EMBEDDING_SCALE = 5  # times transformers' first embeddings. ln_f takes it back
-SPREAD = 0.06  # see `spread_embeddings`
+EMBEDDING_SCALE = 5  # times transformers' first embeddings; ln_f starts at 1/5, so the logits do not grow
+SPREAD = 0.06  # the standard deviation of the noise in `spread_embeddings`
 
 
 def pack_rows(documents, rng):
     """Pack documents, lists of ids, into rows [n_rows, N_CTX + 1]. The end of text follows each document.
 
-    Each row begins with a document, and only its last document is cut. Half of the rows begin with the end
-    of text, so that the model can start from it or from nothing."""
+    Half of the rows begin with the end of text, the others with a document, so that the model can start from
+    both. Only the last document of a row is cut. The rest of the text, too short for a row, is left out."""
     rows, row = [], []
     for index in tqdm(rng.permutation(len(documents)), desc="pack", leave=False):
         if not row and rng.random() < 0.5:
@@ -102,7 +102,7 @@ def new_model():
         bos_token_id=END_ID,
         eos_token_id=END_ID,
         activation_function="gelu_pytorch_tanh",  # the same formula as gelu_new, in one operation
-        resid_pdrop=0,  # 2.3 passes over the text are too few to overfit
+        resid_pdrop=0,  # 2.3 passes over the rows are too few to overfit
         embd_pdrop=0,
         attn_pdrop=0,
     )
@@ -115,10 +115,10 @@ def new_model():
 
 @torch.no_grad()
 def spread_embeddings(model, seed):
-    """Move the embedding of each token in a random direction.
+    """Add noise to the embedding of each token.
 
-    Words that appear in the same places, such as the days, get nearly equal embeddings. Then the model gains
-    nothing from looking back at one of them, and never learns to."""
+    Words that appear in the same places, such as the days, get nearly equal embeddings. The output uses the
+    same embeddings, so the model cannot tell these words apart, and never learns to look back at one."""
     weight = model.transformer.wte.weight
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
     weight += SPREAD * noise.to(weight.device)
@@ -237,7 +237,7 @@ def main(
         learning_rate: the highest learning rate.
         seed: the seed of the weights and of the order of the documents.
         steps_per_checkpoint: how often to write a checkpoint.
-        device: where PyTorch computes, "cpu" or "cuda". The rounding differs, so the weights differ.
+        device: where PyTorch computes, "cpu" or "cuda". The weights differ, because the rounding does.
     """
     folder = Path(folder or TRAINING)
     torch.set_float32_matmul_precision("medium")  # bfloat16 products, where the CPU has instructions for them

@@ -77,8 +77,19 @@ def test_spread_embeddings_moves_equal_embeddings_apart():
         train.spread_embeddings(each, seed=1)
     weight = model.transformer.wte.weight.detach().numpy()
     distances = np.linalg.norm(weight[1:] - weight[:-1], axis=1)
-    assert distances.mean() == pytest.approx(train.SPREAD * np.sqrt(2 * 256), rel=0.02)
+    assert distances.mean() == pytest.approx(train.SPREAD * np.sqrt(2 * train.N_EMBD), rel=0.02)
     assert torch.equal(model.transformer.wte.weight, twin.transformer.wte.weight)
+
+
+def test_the_training_spreads_the_embeddings_halfway(rows, tmp_path, monkeypatch):
+    weights = []
+    for spread in (train.SPREAD, 0):
+        monkeypatch.setattr(train, "SPREAD", spread)
+        folder = tmp_path / str(spread)
+        folder.mkdir()
+        model = train.train(rows, folder, n_steps=2, learning_rate=3e-3, seed=0)
+        weights.append(model.transformer.wte.weight.detach().numpy())
+    assert np.std(weights[0] - weights[1]) == pytest.approx(0.06, rel=0.05)
 
 
 def train_command(folder, into):

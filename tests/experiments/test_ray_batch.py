@@ -182,7 +182,7 @@ def test_scores_of_parquet_files_equal_score(start_ray, demo, tmp_path):
     assert [row["text"] for row in rows] == texts
     for row, text in zip(rows, texts, strict=True):
         log_probs = score([encoder.end_of_text, *encoder.encode(text)], params, hparams["n_head"])
-        assert row["log_prob"] == pytest.approx(log_probs.sum(), rel=1e-6, abs=1e-9)
+        assert row["log_prob"] == pytest.approx(log_probs.sum(), rel=1e-6, abs=1e-4)
         assert row["n_tokens"] == len(log_probs) and row["n_bytes"] == len(text.encode())
 
 

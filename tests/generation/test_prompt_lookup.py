@@ -69,7 +69,7 @@ def test_a_repetitive_text_needs_fewer_forward_passes(forward_passes):
     params = random_params(n_vocab=50, n_ctx=256, n_embd=12, n_layer=2, std=0.3)
     ids = list(generate_with_lookup([5, 6, 7], params, 3, 200))
     assert len(ids) == 200
-    assert len(set(ids)) < 50
+    assert 1 < len(set(ids)) < 25
     assert len(forward_passes) < 100
 
 
