@@ -30,7 +30,7 @@ def test_tokens_and_ids_are_printed(run_experiment, encoder):
     shown, ids, counts = stdout.splitlines()
     assert shown == "Once ·upon ·a ·time"
     assert list(map(int, ids.split())) == encoder.encode("Once upon a time")
-    assert counts == "5 tokens, 16 characters, 16 bytes"
+    assert counts == "4 tokens, 16 characters, 16 bytes"
 
 
 def test_merges_are_printed(run_experiment):
