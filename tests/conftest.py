@@ -67,14 +67,29 @@ def demo_copy(tmp_path):
 
 
 @pytest.fixture
-def endless_model(demo_copy):
-    """The demo model, but where it would end its text it writes "~" and begins another one."""
-    variables = {name: np.array(value) for name, value in read_tf_checkpoint(DEMO_DIR / "model.ckpt").items()}
-    vocabulary = json.loads((demo_copy / "encoder.json").read_text(encoding="utf-8"))
-    pair = [vocabulary["~"], vocabulary[END_OF_TEXT]]
-    variables["model/wte"][pair] = variables["model/wte"][pair[::-1]]
-    write_bundle(demo_copy / "model.ckpt", variables)
-    return demo_copy
+def edited_demo(demo_copy):
+    """edited_demo(edit): a copy of the demo model after edit(wte, vocabulary), which changes embeddings."""
+
+    def edited_demo(edit):
+        checkpoint = read_tf_checkpoint(DEMO_DIR / "model.ckpt")
+        variables = {name: np.array(value) for name, value in checkpoint.items()}
+        vocabulary = json.loads((demo_copy / "encoder.json").read_text(encoding="utf-8"))
+        edit(variables["model/wte"], vocabulary)
+        write_bundle(demo_copy / "model.ckpt", variables)
+        return demo_copy
+
+    return edited_demo
+
+
+@pytest.fixture
+def endless_model(edited_demo):
+    """A model that writes "~" where the demo model ends its text, and then begins another one."""
+
+    def swap(wte, vocabulary):
+        pair = [vocabulary["~"], vocabulary[END_OF_TEXT]]
+        wte[pair] = wte[pair[::-1]]
+
+    return edited_demo(swap)
 
 
 @pytest.fixture

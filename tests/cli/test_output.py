@@ -1,19 +1,15 @@
 """Streamed text: where it ends, when it appears, encodings, and Ctrl-C."""
 
-import json
-import shutil
 import signal
 import time
 
-import numpy as np
 import pytest
-from support.bundle_writer import write_bundle
 from support.command_line import CONTEXT_IS_FULL, DEMO, PROMPT, QUIET, json_lines, read_terminal
 from support.paths import posix
 
+from encoder import END_OF_TEXT
 from gpt2 import generate
-from loading.tf_checkpoint import read_tf_checkpoint
-from utils import DEMO_DIR, load_encoder_hparams_and_params
+from utils import load_encoder_hparams_and_params
 
 PROMPT_IS_LONG = "gpt2.py: the prompt exceeds the context of 256 tokens: only its end is used\n"
 
@@ -33,15 +29,13 @@ def test_stop_strings_end_the_text_and_are_not_printed(run, generated_text):
 
 
 @pytest.fixture
-def laconic_model(tmp_path):
+def laconic_model(edited_demo):
     """A model that ends its text where the demo model's next token is a full stop."""
-    folder = tmp_path / "laconic"
-    shutil.copytree(DEMO_DIR, folder)
-    variables = {name: np.array(value) for name, value in read_tf_checkpoint(DEMO_DIR / "model.ckpt").items()}
-    full_stop = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))["."]
-    variables["model/wte"][4095] = variables["model/wte"][full_stop] * 1.01
-    write_bundle(folder / "model.ckpt", variables)
-    return folder
+
+    def prefer_end_of_text(wte, vocabulary):
+        wte[vocabulary[END_OF_TEXT]] = wte[vocabulary["."]] * 1.01
+
+    return edited_demo(prefer_end_of_text)
 
 
 def test_end_of_text_ends_the_text_and_is_not_printed(run, generated_text, laconic_model):
