@@ -7,7 +7,7 @@ import re
 import signal
 
 import pytest
-from support.command_line import DEMO, PROMPT, PROMPTS, QUIET, json_lines
+from support.command_line import DEMO, PROMPT, PROMPTS, QUIET, json_lines, read_rest
 from support.paths import posix
 
 import gpt2
@@ -182,7 +182,7 @@ def test_ctrl_c_leaves_whole_lines(start, tmp_path, batch_size):
     process = start(DEMO, QUIET, "--prompts_file=prompts", f"--batch_size={batch_size}", "-n=20")
     first = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    rest, stderr = process.communicate(timeout=60)
+    rest, stderr = read_rest(process)
     results = json_lines(first + rest)
     assert (process.returncode, stderr) == (130, "")
     assert 0 < len(results) < 400

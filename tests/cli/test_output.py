@@ -4,7 +4,7 @@ import signal
 import time
 
 import pytest
-from support.command_line import CONTEXT_IS_FULL, DEMO, PROMPT, QUIET, json_lines, read_terminal
+from support.command_line import CONTEXT_IS_FULL, DEMO, PROMPT, QUIET, json_lines, read_rest, read_terminal
 from support.paths import posix
 
 from encoder import END_OF_TEXT
@@ -90,7 +90,7 @@ def test_text_streams_through_a_pipe(start, generated_text):
     expected = generated_text(PROMPT, 240, repetition_penalty=1.5)
     first = process.stdout.read(10)
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = read_rest(process)
     assert process.returncode == 130
     assert (first + rest).endswith("\n")
     assert expected.startswith((first + rest)[:-1])
@@ -130,7 +130,7 @@ def test_ctrl_c_keeps_the_text_so_far(start, endless_model, endless_text, argume
         process.stdout.read(1)
     time.sleep(0.5)
     process.send_signal(signal.SIGINT)
-    stdout, stderr = process.communicate(timeout=60)
+    stdout, stderr = read_rest(process)
     assert (process.returncode, stderr.replace(CONTEXT_IS_FULL, "")) == (130, "")
     assert stdout.endswith("\n")
     assert len(stdout) > 20
@@ -158,7 +158,7 @@ def test_ctrl_c_prints_the_beginning_of_a_stop_string(start, endless_model, endl
     first = process.stdout.read(20)
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
-    text = first + process.communicate(timeout=60)[0]
+    text = first + read_rest(process)[0]
     assert process.returncode == 130
     assert expected.startswith(text.removesuffix("\n"))
     assert len(text) > 30

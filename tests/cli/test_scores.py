@@ -8,7 +8,7 @@ import signal
 import numpy as np
 import pytest
 from support.bundle_writer import write_bundle
-from support.command_line import DEMO, PROMPT, QUIET
+from support.command_line import DEMO, PROMPT, QUIET, read_rest
 from support.paths import posix
 
 from generation.scoring import log_softmax, score
@@ -63,7 +63,7 @@ def test_scores_print_window_by_window(start):
     process = start(DEMO, QUIET, "--score", "--stride=1", PROMPT * 60)
     first = process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    rest, _ = process.communicate(timeout=60)
+    rest, _ = read_rest(process)
     assert process.returncode == 130
     assert first.endswith("\n")
     assert not rest.endswith("perplexity\n")

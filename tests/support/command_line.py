@@ -62,3 +62,12 @@ def read_terminal(terminal, until=None, timeout=60):
             break
         seen += new
     return seen.decode(errors="replace").replace("\r\n", "\n")
+
+
+def read_rest(process):
+    """Wait for the process -> the rest of stdout, and stderr.
+
+    After a read, `communicate` loses what the read had taken from the pipe in advance."""
+    stdout, stderr = process.stdout.read(), process.stderr.read()
+    process.wait(timeout=60)
+    return stdout, stderr
