@@ -6,7 +6,8 @@
  -> ["Not", "Ġall", "Ġcap", "es"]   neighbours merged, again and again, while vocab.bpe lists the pair
  -> [3673, 477, 1451, 274]          looked up in encoder.json
 
-Every byte is a token, so every text has an encoding, and decode(encode(text)) == text.
+Every byte is a token, so every text has an encoding, and decode(encode(text)) == text. Added tokens, such as
+<|endoftext|>, stand for no text: they mark its structure. `encode` cuts a text at those that are allowed.
 Paper: section 2.2 of "Language Models are Unsupervised Multitask Learners", OpenAI, 2019.
 """
 
@@ -14,6 +15,7 @@ import functools
 import heapq
 import itertools
 from pathlib import Path
+from typing import NamedTuple
 
 import regex
 
@@ -22,46 +24,132 @@ END_OF_TEXT = "<|endoftext|>"  # the token between two texts in GPT-2's training
 CACHE_SIZE = 2**16  # pre-tokens whose ids are cached
 
 
+class AddedToken(NamedTuple):
+    """A token outside the BPE, such as <|endoftext|>. The flags are those of Hugging Face's tokenizers."""
+
+    text: str
+    token_id: int
+    lstrip: bool = False  # it takes the white space on its left
+    rstrip: bool = False  # and on its right
+    single_word: bool = False  # it is not found inside a word
+    normalized: bool = False  # it is searched after the others
+
+
 class Encoder:
     """A byte-level BPE tokenizer.
 
     Args:
-        encoder: {token: id}. A token is written as one printable character per byte: `bytes_to_unicode`.
+        encoder: {token: id}. A token is written as one printable character per byte: `bytes_to_unicode`. A
+            token with other characters stands for its own text.
         bpe_merges: pairs of tokens to merge, the highest priority first.
+        added_tokens: AddedTokens. <|endoftext|> is always one if it has an id.
+        add_prefix_space: whether to begin a text with a space, and also the text after an added token.
+
+    Attributes:
+        allowed_special: the texts of the added tokens that `encode` recognizes. At first, none.
+        end_of_text: the id of <|endoftext|>, or the id that replaces it in the model's files, or None.
+        begin_of_text: the id that begins a text, or None.
+        stop_ids: all ids that end a text.
+        n_vocab: the number of ids that the model has, or None if it has all.
 
     Raises:
-        ValueError: a byte or a merged pair has no id, or a token has a character that stands for no byte.
+        ValueError: a merged pair has no id, or characters that stand for no byte.
     """
 
-    def __init__(self, encoder, bpe_merges):
+    def __init__(self, encoder, bpe_merges, added_tokens=(), add_prefix_space=False):
         self.byte_encoder = bytes_to_unicode()
         self.byte_decoder = {char: byte for byte, char in self.byte_encoder.items()}
-        self.encoder = encoder
-        self.decoder = {token_id: token for token, token_id in encoder.items()}
-        self.end_of_text = encoder.get(END_OF_TEXT)  # its id, or None
+        if END_OF_TEXT in encoder:
+            added_tokens = (AddedToken(END_OF_TEXT, encoder[END_OF_TEXT]), *added_tokens)
+        self.added_tokens = {token.text: token for token in added_tokens}
+        self.texts = (
+            self.added_tokens.keys() - encoder.keys()
+        )  # tokens that are not written in byte characters
+        self.encoder = encoder | {token.text: token.token_id for token in self.added_tokens.values()}
+        self.decoder = {token_id: token for token, token_id in self.encoder.items()}
         self.bpe_ranks = {pair: rank for rank, pair in enumerate(bpe_merges)}
         self.bpe = functools.lru_cache(CACHE_SIZE)(self.bpe)
+        self.added_patterns = functools.lru_cache(8)(self.added_patterns)
+        self.add_prefix_space = add_prefix_space
+        self.allowed_special = frozenset()
+        self.end_of_text = self.begin_of_text = self.encoder.get(END_OF_TEXT)
+        self.stop_ids = [] if self.end_of_text is None else [self.end_of_text]
+        self.n_vocab = None
 
-        tokens = itertools.chain(self.byte_encoder.values(), map("".join, bpe_merges))
-        missing = [token for token in tokens if token not in encoder]
+        missing = [token for token in map("".join, bpe_merges) if token not in encoder]
         if missing:
             raise ValueError(f"{len(missing)} tokens have no id, such as {min(missing)!r}")
-        unknown = set("".join(encoder)) - self.byte_decoder.keys()
+        unknown = set("".join(map("".join, bpe_merges))) - self.byte_decoder.keys()
         if unknown:
-            raise ValueError(f"tokens have characters that stand for no byte, such as {min(unknown)!r}")
+            raise ValueError(f"merges have characters that stand for no byte, such as {min(unknown)!r}")
 
-    def encode(self, text):
-        """Text -> list of ids. "<|endoftext|>" is encoded as ordinary text, not as the special token.
+    def encode(self, text, allowed_special=None):
+        """Text -> list of ids.
+
+        Args:
+            allowed_special: the texts of the added tokens to recognize, such as {"<|endoftext|>"}, or "all".
+                Others are encoded as ordinary text. None means the attribute `allowed_special`.
 
         Raises:
-            ValueError: the text has a lone surrogate, which has no UTF-8.
+            ValueError: the text has a lone surrogate, which has no UTF-8; or a byte or token that the model
+                does not know.
         """
         try:
             text.encode("utf-8")
         except UnicodeEncodeError as error:
             place = f"lone surrogate {text[error.start]!r} at {error.start}"
             raise ValueError(f"the text is not valid Unicode: {place}") from None
+        allowed = self.allowed_special if allowed_special is None else allowed_special
+        allowed = self.added_tokens if allowed == "all" else allowed
+        ids = []
+        for part in self.split_added(text, frozenset(allowed)):
+            ids += self.encode_ordinary(part) if isinstance(part, str) else [part.token_id]
+        if self.n_vocab is not None and max(ids, default=0) >= self.n_vocab:
+            token = self.decoder[max(ids)]
+            raise ValueError(
+                f"the text has the token {token!r}, id {max(ids)}, which the model does not know"
+            )
+        return ids
+
+    def encode_ordinary(self, text):
+        """Text without added tokens -> list of ids."""
+        if self.add_prefix_space and not text.startswith(" "):
+            text = " " + text
         return [token_id for pretoken in PATTERN.findall(text) for token_id in self.bpe(pretoken)]
+
+    def split_added(self, text, allowed):
+        """Cut a text at its added tokens -> list of texts and AddedTokens, in order."""
+        parts = [text] if text else []
+        for pattern in self.added_patterns(allowed):
+            cut_parts = [
+                [part] if isinstance(part, AddedToken) else self.cut(part, pattern) for part in parts
+            ]
+            parts = list(itertools.chain.from_iterable(cut_parts))
+        return parts
+
+    def added_patterns(self, allowed):
+        """Patterns that find the allowed added tokens. The normalized ones come last, as in tokenizers."""
+        tokens = [self.added_tokens[text] for text in allowed if text in self.added_tokens]
+        groups = [[t.text for t in tokens if t.text and t.normalized == last] for last in (False, True)]
+        return [regex.compile(r"\L<texts>", texts=texts) for texts in groups if texts]
+
+    def cut(self, text, pattern):
+        """Cut a text at the added tokens that the pattern finds -> list of texts and AddedTokens."""
+        parts, end = [], 0
+        for match in pattern.finditer(text):
+            token, (start, stop) = self.added_tokens[match[0]], match.span()
+            if token.single_word and regex.search(
+                r"\w", text[max(0, start - 1) : start] + text[stop : stop + 1]
+            ):
+                continue
+            if token.lstrip:
+                start = end + len(text[end:start].rstrip())
+            if token.rstrip:
+                stop = regex.compile(r"\s*").match(text, stop).end()
+            parts += [text[end:start], token]
+            end = stop
+        parts.append(text[end:])
+        return [part for part in parts if part]
 
     def decode(self, ids):
         """Ids -> text. Invalid UTF-8, such as half a character, becomes U+FFFD.
@@ -78,16 +166,22 @@ class Encoder:
             ValueError: an id is not in the vocabulary.
         """
         try:
-            chars = "".join([self.decoder[token_id] for token_id in ids])
+            return b"".join([self.token_bytes(self.decoder[token_id]) for token_id in ids])
         except KeyError as error:
             raise ValueError(f"id {error} is not in the vocabulary of {len(self.decoder)} tokens") from None
-        return bytes(self.byte_decoder[char] for char in chars)
+
+    def token_bytes(self, token):
+        """The bytes that a token stands for."""
+        if token in self.texts or not self.byte_decoder.keys() >= set(token):
+            return token.encode("utf-8")
+        return bytes(self.byte_decoder[char] for char in token)
 
     def bpe(self, pretoken):
         """One pre-token -> tuple of ids: merge the pair of lowest rank until no pair has a rank.
 
         Of equal pairs, the leftmost is merged first. A heap finds the next pair, and a linked list (`left`,
-        `right`) the neighbours of a token. So n bytes take n log n steps.
+        `right`) the neighbours of a token. So n bytes take n log n steps. A byte without an id is a
+        ValueError.
         """
         rank_of = self.bpe_ranks.get
         tokens = [self.byte_encoder[byte] for byte in pretoken.encode("utf-8")]
@@ -110,7 +204,10 @@ class Encoder:
                 heapq.heappush(heap, (rank, before))
             if (rank := rank_of((tokens[n], tokens[after]))) is not None:
                 heapq.heappush(heap, (rank, n))
-        return tuple([self.encoder[token] for token in tokens if token])
+        try:
+            return tuple([self.encoder[token] for token in tokens if token])
+        except KeyError:
+            raise ValueError(f"the vocabulary lacks a byte of the text {pretoken!r}") from None
 
 
 @functools.cache

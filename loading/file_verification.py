@@ -5,15 +5,11 @@ The downloader calls this before a file gets its final name. `python utils.py MO
 
 from encoder import Encoder
 from loading.model_config import load_config, load_hparams
-from loading.model_folder import DATA_FILE, SHARD_INDEX
-from loading.safetensors import list_shards, read_safetensors_header
+from loading.model_folder import DATA_FILE, INDEX_ENDING
+from loading.safetensors import read_safetensors_header
+from loading.shard_index import list_shards
 from loading.tf_checkpoint import check_tf_tensors, read_index
-from loading.tokenizer_files import (
-    MAX_VOCABULARY_SIZE,
-    make_encoder,
-    parse_tokenizer,
-    read_vocabulary,
-)
+from loading.tokenizer_files import make_encoder, parse_tokenizer, read_vocabulary
 from loading.untrusted_files import CheckpointError, error_context, read_json
 
 
@@ -36,7 +32,7 @@ def check_file(file, path):
         load_hparams(path)
     elif file == "config.json":
         load_config(path)
-    elif file in ("tokenizer_config.json", "generation_config.json"):
+    elif file in ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json"):
         read_json(path)
     elif file in ("encoder.json", "vocab.json", "added_tokens.json"):
         read_vocabulary(path)
@@ -47,14 +43,14 @@ def check_file(file, path):
     elif file == "merges.txt":
         make_encoder(path.with_name("vocab.json"), path)
     elif file == "tokenizer.json":
-        tokenizer = read_json(path, MAX_VOCABULARY_SIZE)
+        tokenizer = read_json(path)
         with error_context(path):
             Encoder(*parse_tokenizer(tokenizer))
     elif file == "model.ckpt.index":
         read_index(path)
     elif file == DATA_FILE:
         check_tensors(path.with_name("model.ckpt.index"), path)
-    elif file == SHARD_INDEX:
+    elif file.endswith(INDEX_ENDING):
         list_shards(path)
     elif file.endswith(".safetensors"):
         read_safetensors_header(path)

@@ -1,7 +1,7 @@
 """Load a model from a folder: which files it has, in OpenAI's or Hugging Face's layout, and what they mean.
 
 - OpenAI: hparams.json, encoder.json, vocab.bpe, model.ckpt.*
-- Hugging Face: config.json, model.safetensors, and tokenizer.json or both vocab.json and merges.txt
+- Hugging Face: config.json, one of WEIGHT_FILES, and tokenizer.json or both vocab.json and merges.txt
 """
 
 import os
@@ -9,20 +9,31 @@ import os
 from encoder import END_OF_TEXT
 from loading.glibc_memory import keep_freed_memory
 from loading.model_config import SIZES, load_config, load_hparams
-from loading.parameter_tree import load_gpt2_params_from_safetensors, load_gpt2_params_from_tf_ckpt
-from loading.safetensors import list_shards
+from loading.parameter_tree import load_gpt2_params_from_hub, load_gpt2_params_from_tf_ckpt
+from loading.shard_index import list_shards
 from loading.tokenizer_files import (
     HUB_TOKENIZERS,
-    OPENAI_TOKENIZER,
     choose_tokenizer_files,
-    read_encoder,
+    load_hub_encoder,
+    load_openai_encoder,
 )
 from loading.untrusted_files import CheckpointError, read_json
 
 DATA_FILE = "model.ckpt.data-00000-of-00001"
 OPENAI_FILES = ("hparams.json", "encoder.json", "vocab.bpe", "model.ckpt.index", DATA_FILE)
-SHARD_INDEX = "model.safetensors.index.json"  # names the files of a sharded model
-OPTIONAL_FILES = ("added_tokens.json", "tokenizer_config.json", "generation_config.json")
+# The weights in Hugging Face's layout, the preferred file first. An index names the files of a sharded model.
+INDEX_ENDING = ".index.json"
+WEIGHT_FILES = tuple(
+    file + ending for file in ("model.safetensors", "pytorch_model.bin") for ending in ("", INDEX_ENDING)
+)
+OPTIONAL_FILES = (
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "generation_config.json",
+)
+
+GPT2_END_OF_TEXT = 50256
 
 # The embeddings may have more rows than the tokenizer has tokens: some models pad n_vocab to a round number.
 MAX_PADDING = 10_000
@@ -48,7 +59,7 @@ def missing_hub_files(folder):
 
 def find_hub_files(folder):
     """The files that a folder in Hugging Face's layout must have. See `hub_files`."""
-    return hub_files(is_in(folder), lambda: list_shards(folder / SHARD_INDEX))
+    return hub_files(is_in(folder), lambda index: list_shards(folder / index))
 
 
 def is_in(folder):
@@ -61,13 +72,19 @@ def hub_files(has_file, find_shards):
 
     Args:
         has_file: a function from a file name to whether the file exists.
-        find_shards: a function that returns the shards; called only for a sharded model.
+        find_shards: a function from the name of an index to the names of the shards.
     """
     files = ["config.json", *choose_tokenizer_files(has_file, HUB_TOKENIZERS)]
     files += [file for file in OPTIONAL_FILES if has_file(file)]
-    if has_file("model.safetensors") or not has_file(SHARD_INDEX):
-        return [*files, "model.safetensors"]
-    return [*files, SHARD_INDEX, *find_shards()]
+    weights = choose_weights(has_file)
+    if weights.endswith(INDEX_ENDING):
+        files += find_shards(weights)
+    return [*files, weights]
+
+
+def choose_weights(has_file):
+    """The name of the weights: the first of WEIGHT_FILES that exists, else the first."""
+    return next(filter(has_file, WEIGHT_FILES), WEIGHT_FILES[0])
 
 
 def load_folder(folder):
@@ -88,7 +105,7 @@ def load_folder(folder):
 def load_openai_folder(folder):
     """`load_folder` for OpenAI's layout."""
     hparams = load_hparams(folder / "hparams.json")
-    encoder = read_encoder(folder, OPENAI_TOKENIZER)
+    encoder = load_openai_encoder(folder)
     n_vocab = hparams["n_vocab"]
     if len(encoder.encoder) != n_vocab or set(encoder.decoder) != set(range(n_vocab)):
         raise CheckpointError(
@@ -105,46 +122,35 @@ def load_openai_folder(folder):
 def load_hub_folder(folder):
     """`load_folder` for Hugging Face's layout."""
     config = load_config(folder / "config.json")
-    path = folder / "model.safetensors"
+    path = folder / choose_weights(is_in(folder))
     paths = [path]
-    if not path.is_file():
-        path = folder / SHARD_INDEX
-        paths = [path, *(folder / shard for shard in list_shards(path))]
-    params = load_gpt2_params_from_safetensors(path, config)
+    if path.name.endswith(INDEX_ENDING):
+        paths += [folder / shard for shard in list_shards(path)]
+    params = load_gpt2_params_from_hub(path, config)
     encoder, n_vocab = load_hub_encoder(folder), config["n_vocab"]
-    n_tokens, max_id = len(encoder.decoder), max(encoder.decoder)
-    if max_id >= n_vocab:
-        raise CheckpointError(f"{folder}: the tokenizer has id {max_id}, but vocab_size is {n_vocab}")
-    if n_vocab > n_tokens + MAX_PADDING:
+    if n_vocab > len(encoder.decoder) + MAX_PADDING:
+        n_tokens = len(encoder.decoder)
         raise CheckpointError(f"{folder}: the tokenizer has {n_tokens} tokens, but vocab_size is {n_vocab}")
     encoder.decoder = dict.fromkeys(range(n_vocab), "") | encoder.decoder  # padding decodes to no text
-    encoder.end_of_text = find_end_of_text(folder, config, encoder)
+    encoder.n_vocab = n_vocab
+    set_special_ids(folder, config, encoder)
     return encoder, {name: config[name] for name in SIZES}, params, paths
 
 
-def load_hub_encoder(folder):
-    """Load the tokenizer in Hugging Face's layout. Raises CheckpointError if it is not supported."""
-    path = folder / "tokenizer_config.json"
-    settings = read_json(path) if path.is_file() else {}
-    for name in ("add_prefix_space", "add_bos_token"):
-        if settings.get(name):
-            raise CheckpointError(f"{path}: {name} {settings[name]!r} is not supported")
-    encoder = read_encoder(folder, choose_tokenizer_files(is_in(folder), HUB_TOKENIZERS))
-    if len(encoder.decoder) < len(encoder.encoder):
-        raise CheckpointError(f"{folder}: two tokens of the tokenizer have the same id")
-    return encoder
+def set_special_ids(folder, config, encoder):
+    """Tell the encoder which ids begin and end a text, from generation_config.json or else config.json.
 
-
-def find_end_of_text(folder, config, encoder):
-    """The id that ends a text: eos_token_id of generation_config.json or config.json, else END_OF_TEXT."""
+    As in transformers, the default is GPT-2's 50256, and an id beyond the vocabulary never appears.
+    """
     path = folder / "generation_config.json"
-    eos = (read_json(path) if path.is_file() else {}).get("eos_token_id", config.get("eos_token_id"))
-    if isinstance(eos, list) and len(eos) == 1:
-        (eos,) = eos
-    if eos is not None and (type(eos) is not int or eos < 0):
-        raise CheckpointError(f"{folder}: eos_token_id {eos!r} is not supported, only one id")
-    if eos is None or eos >= config["n_vocab"]:  # some small models keep GPT-2's 50256
-        eos = encoder.end_of_text
-    if eos is None:
-        raise CheckpointError(f"{folder}: there is no eos_token_id, and the tokenizer has no {END_OF_TEXT}")
-    return eos
+    settings = config | (read_json(path) if path.is_file() else {})
+    ids = {}
+    for name in ("bos_token_id", "eos_token_id"):
+        value = settings.get(name, GPT2_END_OF_TEXT)
+        values = value if isinstance(value, list) else [value]
+        if not all(value is None or (type(value) is int and value >= 0) for value in values):
+            raise CheckpointError(f"{folder}: {name} {value!r} is not an id, a list of ids or null")
+        ids[name] = [value for value in values if value is not None and value < config["n_vocab"]]
+    encoder.stop_ids = ids["eos_token_id"]
+    encoder.end_of_text = next(iter(encoder.stop_ids), None)
+    encoder.begin_of_text = next(iter(ids["bos_token_id"]), encoder.end_of_text)

@@ -9,6 +9,7 @@ import re
 import numpy as np
 
 from loading.safetensors import read_safetensors
+from loading.shard_index import read_shards
 from loading.tf_checkpoint import read_tf_checkpoint
 from loading.untrusted_files import CheckpointError, error_context
 
@@ -33,14 +34,17 @@ def load_gpt2_params_from_tf_ckpt(tf_ckpt_path, hparams):
         return build_params(model, hparams, "model/{}".format)
 
 
-def load_gpt2_params_from_safetensors(path, config):
+def load_gpt2_params_from_hub(path, config):
     """Read the weights of a Hugging Face GPT-2 and nest them. Raises as `load_gpt2_params_from_tf_ckpt`.
 
     Args:
-        path: model.safetensors, or model.safetensors.index.json.
+        path: one of `loading.model_folder.WEIGHT_FILES`.
         config: the result of `load_config`.
     """
-    tensors = read_safetensors(path)
+    read_file = read_safetensors
+    if path.name.startswith("pytorch_model"):
+        from loading.pytorch_checkpoint import read_pytorch_tensors as read_file  # on use: a slow import
+    tensors = read_shards(path, read_file) if path.suffix == ".json" else read_file(path)
     with error_context(path):
         return nest_hub_tensors(tensors, config)
 

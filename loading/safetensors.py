@@ -4,19 +4,13 @@ A file starts with a JSON header that describes its tensors:
 
     size of the header (8 bytes) | header: {name: {"dtype", "shape", "data_offsets"}} | bytes of the tensors
 
-A large model is split into several such files, its shards. An index, model.safetensors.index.json, names the
-shard of each tensor. Format: the README of safetensors, section "Format".
+Format: the README of safetensors, section "Format".
 """
 
-import re
-from pathlib import Path
-
 from loading.dtype_conversion import MAX_RANK, check_size, read_tensor
-from loading.untrusted_files import CheckpointError, error_context, map_file, parse_json, read_json
+from loading.untrusted_files import CheckpointError, error_context, map_file, parse_json
 
-MAX_SHARDS = 1000
 MAX_HEADER_SIZE = 2**20  # bytes; GPT-2 1558M needs a tenth of it
-SHARD_NAME = re.compile(r"[\w-][\w.-]{0,200}\.safetensors", re.ASCII)  # never a path to another folder
 
 # safetensors' name of a dtype -> a key of dtype_conversion.NUMPY_DTYPES.
 SAFETENSORS_DTYPES = {
@@ -32,56 +26,16 @@ SAFETENSORS_DTYPES = {
 
 
 def read_safetensors(path):
-    """Read all tensors of a model. The format has no checksums.
-
-    Args:
-        path: the file, or the index of a sharded model (.json).
+    """Read all tensors of a file. The format has no checksums.
 
     Returns:
         {tensor name: np.ndarray}, read-only. float32, integers and bool are views of the memory-mapped
-        files. float16, bfloat16 and float64 become float32.
+        file. float16, bfloat16 and float64 become float32.
 
     Raises:
-        CheckpointError: a file is damaged, not supported, or contradicts the index.
-        FileNotFoundError: a file is missing.
+        CheckpointError: the file is damaged or not supported.
+        FileNotFoundError: the file is missing.
     """
-    path = Path(path)
-    if path.suffix != ".json":
-        return read_safetensors_file(path)
-    shard_of = read_shard_names(path)
-    tensors = {}
-    for shard in list_shards(path):
-        shard_tensors = read_safetensors_file(path.with_name(shard))
-        for name, tensor in shard_tensors.items():
-            if shard_of.get(name) != shard:
-                raise CheckpointError(f"{path}: tensor {name} is in {shard}, but not according to this index")
-            tensors[name] = tensor
-    missing = shard_of.keys() - tensors.keys()
-    if missing:
-        raise CheckpointError(f"{path}: tensor {min(missing)} is not in {shard_of[min(missing)]}")
-    return tensors
-
-
-def read_shard_names(path):
-    """Read the index of a sharded model -> {tensor name: file name of its shard}."""
-    shard_of = read_json(path).get("weight_map")
-    if not isinstance(shard_of, dict) or not shard_of:
-        raise CheckpointError(f"{path}: it has no weight_map; to download the model again, delete its folder")
-    for shard in shard_of.values():
-        if type(shard) is not str or not SHARD_NAME.fullmatch(shard):
-            raise CheckpointError(f"{path}: {shard!r} is not the name of a safetensors file")
-    if len(set(shard_of.values())) > MAX_SHARDS:
-        raise CheckpointError(f"{path}: it names more than {MAX_SHARDS} files")
-    return shard_of
-
-
-def list_shards(path):
-    """The file names of all shards in an index, sorted."""
-    return sorted(set(read_shard_names(path).values()))
-
-
-def read_safetensors_file(path):
-    """Read all tensors of one file -> {tensor name: np.ndarray}."""
     entries, data = read_safetensors_header(path)
     with error_context(path):
         return {name: read_tensor(data, entry) for name, entry in entries.items()}

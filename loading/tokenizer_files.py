@@ -2,16 +2,15 @@
 
     encoder.json, vocab.json    {token: id}
     vocab.bpe, merges.txt       a version line, then one merge per line: two tokens, the highest rank first
-    added_tokens.json           {text: id}: more tokens, beside vocab.json
     tokenizer.json              all of it in one file, with settings
 
-A token is written as one printable character per byte: `encoder.bytes_to_unicode`.
+A token is written as one printable character per byte: `encoder.bytes_to_unicode`. loading/added_tokens.py
+reads the tokens beside the BPE, such as <|endoftext|>.
 """
 
-from encoder import Encoder, bytes_to_unicode
+from encoder import Encoder
+from loading.added_tokens import find_added_tokens
 from loading.untrusted_files import CheckpointError, error_context, read_json, read_text
-
-MAX_VOCABULARY_SIZE = 2**23  # bytes; a tokenizer.json with 50,257 tokens has half of it
 
 OPENAI_TOKENIZER = ("encoder.json", "vocab.bpe")
 HUB_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # transformers prefers the first
@@ -19,7 +18,11 @@ HUB_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # transfor
 # Settings in tokenizer.json that change the tokens -> the values that `Encoder` supports.
 SUPPORTED_TOKENIZER = {
     "normalizer": {"type": (None,)},
-    "pre_tokenizer": {"type": ("ByteLevel",), "use_regex": (True, None), "add_prefix_space": (False, None)},
+    "pre_tokenizer": {
+        "type": ("ByteLevel",),
+        "use_regex": (True, None),
+        "add_prefix_space": (False, True, None),
+    },
     "model": {
         "type": ("BPE", None),
         "dropout": (None, 0.0),
@@ -49,31 +52,55 @@ def choose_tokenizer_files(has_file, choices):
 def find_and_load_encoder(folder):
     """Load the tokenizer in a folder, in any of the formats. Raises as `get_encoder` does."""
     choices = (OPENAI_TOKENIZER, *HUB_TOKENIZERS)
-    return read_encoder(folder, choose_tokenizer_files(lambda file: (folder / file).is_file(), choices))
+    files = choose_tokenizer_files(lambda file: (folder / file).is_file(), choices)
+    return load_openai_encoder(folder) if files == OPENAI_TOKENIZER else load_hub_encoder(folder)
 
 
-def read_encoder(folder, files):
-    """Build the Encoder from one choice of files. Raises as `get_encoder` does."""
-    if files == ("tokenizer.json",):
-        tokenizer = read_json(folder / "tokenizer.json", MAX_VOCABULARY_SIZE)
-        with error_context(folder / "tokenizer.json"):
-            return Encoder(*parse_tokenizer(tokenizer))
-    added = folder / "added_tokens.json"
-    vocabulary, merges = files
-    return make_encoder(folder / vocabulary, folder / merges, added if added.is_file() else None)
+def load_openai_encoder(folder):
+    """Load the tokenizer in OpenAI's layout. Raises as `get_encoder` does."""
+    return make_encoder(*(folder / file for file in OPENAI_TOKENIZER))
 
 
-def make_encoder(vocabulary_path, merges_path, added_path=None):
-    """Build the Encoder from a vocabulary, merges and optional added tokens. Raises as `get_encoder`."""
+def make_encoder(vocabulary_path, merges_path):
+    """Build an Encoder without added tokens from two files. Raises as `get_encoder` does."""
     vocabulary, merges = read_vocabulary(vocabulary_path), read_merges(merges_path)
-    added = {} if added_path is None else read_vocabulary(added_path)
     with error_context(f"{vocabulary_path} and {merges_path.name} do not match"):
-        return Encoder(vocabulary | {to_token(text): token_id for text, token_id in added.items()}, merges)
+        return Encoder(vocabulary, merges)
+
+
+def load_hub_encoder(folder):
+    """Load the tokenizer in Hugging Face's layout. It recognizes all its added tokens in a text.
+
+    Raises as `get_encoder` does.
+    """
+    names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+    tokenizer, settings, special_map, added = (read_optional(folder / name) for name in names)
+    if settings.get("add_bos_token"):
+        raise CheckpointError(f"{folder}: add_bos_token of tokenizer_config.json is not supported")
+    files = choose_tokenizer_files(lambda file: (folder / file).is_file(), HUB_TOKENIZERS)
+    if files == ("tokenizer.json",):
+        with error_context(folder / "tokenizer.json"):
+            vocabulary, merges = parse_tokenizer(tokenizer)
+    else:
+        tokenizer = {}
+        vocabulary, merges = read_vocabulary(folder / "vocab.json"), read_merges(folder / "merges.txt")
+    pre_tokenizer = tokenizer.get("pre_tokenizer") or {}
+    add_prefix_space = settings.get("add_prefix_space", pre_tokenizer.get("add_prefix_space", False))
+    with error_context(f"{folder}: {' and '.join(files)}"):
+        added_tokens = find_added_tokens(vocabulary, tokenizer, settings, special_map, added)
+        encoder = Encoder(vocabulary, merges, added_tokens, bool(add_prefix_space))
+    encoder.allowed_special = frozenset(encoder.added_tokens)
+    return encoder
+
+
+def read_optional(path):
+    """Read a JSON file -> dict, {} if the file does not exist."""
+    return read_json(path) if path.is_file() else {}
 
 
 def read_vocabulary(path):
     """Read encoder.json, vocab.json or added_tokens.json -> {token: id}."""
-    vocabulary = read_json(path, MAX_VOCABULARY_SIZE)
+    vocabulary = read_json(path)
     with error_context(path):
         check_vocabulary(vocabulary)
     return vocabulary
@@ -89,8 +116,8 @@ def check_vocabulary(vocabulary):
 
 def read_merges(path):
     """Read vocab.bpe or merges.txt -> list of pairs of tokens."""
-    lines = read_text(path, MAX_VOCABULARY_SIZE).split("\n")
-    merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+    lines = read_text(path).split("\n")
+    merges = [tuple(line.split()) for line in lines if line.strip() and not line.startswith("#version")]
     if any(len(pair) != 2 for pair in merges):
         raise CheckpointError(f"{path}: a line is not a pair of tokens")
     return merges
@@ -106,21 +133,13 @@ def parse_tokenizer(tokenizer):
         for name, supported in settings.items():
             if not isinstance(values, dict) or values.get(name) not in supported:
                 raise CheckpointError(f"the {part} is not GPT-2's: only {name} {supported[0]!r} is supported")
-    model, added = tokenizer.get("model") or {}, tokenizer.get("added_tokens") or []
+    model = tokenizer.get("model") or {}
     vocabulary, merges = model.get("vocab"), model.get("merges")
     check_vocabulary(vocabulary)
     try:
         merges = [tuple(pair.split(" ") if type(pair) is str else pair) for pair in merges]
         if not all(type(first) is type(second) is str and first and second for first, second in merges):
             raise TypeError
-        vocabulary.update({to_token(token["content"]): token["id"] for token in added})
-    except (TypeError, ValueError, LookupError, AttributeError):
-        raise CheckpointError("merges or added_tokens are malformed") from None
-    check_vocabulary(vocabulary)
+    except (TypeError, ValueError):
+        raise CheckpointError("the merges are not a list of pairs of tokens") from None
     return vocabulary, merges
-
-
-def to_token(text):
-    """Write a text as a token: one printable character per byte."""
-    byte_encoder = bytes_to_unicode()
-    return "".join(byte_encoder[byte] for byte in text.encode("utf-8"))

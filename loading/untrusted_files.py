@@ -5,8 +5,8 @@ import json
 import mmap
 import os
 
-MAX_SIZE = 2**20  # bytes; default limit for a file that is read into memory
-MAX_PARTS = 200_000  # lists and objects in a JSON file; a tokenizer.json with 50,257 tokens has 50,000
+MAX_SIZE = 2**26  # bytes; default limit for a file that is read into memory. Real ones have up to 10 MB
+CHARS_PER_PART = 8  # fewest characters per list or object in a JSON file; the densest real ones have 10
 MAX_DIGITS = 40  # of an integer in JSON; transformers writes 31 digits for "no limit"
 
 
@@ -38,17 +38,21 @@ def read_bytes(path, max_size=MAX_SIZE):
         FileNotFoundError: the file does not exist.
     """
     with open(path, "rb") as file:
-        content = file.read(max_size + 1)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(min(size, max_size) + 1)  # not max_size: read allocates what it is asked for
     if len(content) > max_size:
         raise CheckpointError(f"{path}: the file exceeds its limit of {max_size} bytes")
     return content
 
 
 def read_text(path, max_size=MAX_SIZE):
-    """Read a UTF-8 file. Raises as `read_bytes` does, and CheckpointError for invalid UTF-8."""
+    """Read a UTF-8 file, with any line ends, with or without a BOM (byte-order mark).
+
+    Raises as `read_bytes` does, and CheckpointError for invalid UTF-8.
+    """
     content = read_bytes(path, max_size)
     with error_context(path):
-        return content.decode("utf-8")
+        return content.decode("utf-8-sig").replace("\r\n", "\n")
 
 
 def read_json(path, max_size=MAX_SIZE):
@@ -63,8 +67,9 @@ def parse_json(text):
 
     Raises CheckpointError for anything else, and for duplicate names: parsers disagree on which value counts.
     """
-    if text.count("[") + text.count("{") > MAX_PARTS:  # in memory, each takes many times its size in the file
-        raise CheckpointError(f"the JSON has more than {MAX_PARTS} lists and objects")
+    n_parts = text.count("[") + text.count("{")
+    if n_parts > 1000 + len(text) // CHARS_PER_PART:  # in memory, each takes many times its size in the file
+        raise CheckpointError(f"the JSON has {n_parts} lists and objects in {len(text)} characters: too many")
     try:
         value = json.loads(
             text,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from support.paths import DATA, ROOT
 
 import encoder
-from encoder import Encoder, bytes_to_unicode, get_encoder
+from encoder import AddedToken, Encoder, bytes_to_unicode, get_encoder
 from utils import DEMO_DIR
 
 FOLDERS = {"gpt2": DATA / "gpt2", "demo": DEMO_DIR}
@@ -169,7 +169,60 @@ def test_the_188_printable_bytes_stand_for_themselves():
     assert table[ord("\n")] == "Ċ"
 
 
-def test_a_token_with_a_character_that_stands_for_no_byte_is_rejected():
+def test_a_merge_with_a_character_that_stands_for_no_byte_is_rejected():
     vocabulary = {char: byte for byte, char in bytes_to_unicode().items()}
-    with pytest.raises(ValueError, match="stand for no byte"):
-        Encoder(vocabulary | {"<a space>": 256}, [])
+    with pytest.raises(ValueError, match="merges have characters that stand for no byte, such as '▁'"):
+        Encoder(vocabulary | {"▁a": 256}, [("▁", "a")])
+
+
+def test_a_byte_without_an_id_is_an_error_of_the_text():
+    vocabulary = {char: byte for byte, char in bytes_to_unicode().items() if char != "x"}
+    ours = Encoder(vocabulary, [])
+    assert ours.encode("abc") == [97, 98, 99]
+    with pytest.raises(ValueError, match="the vocabulary lacks a byte of the text 'axc'"):
+        ours.encode("axc")
+
+
+def test_a_token_that_the_model_does_not_know_is_an_error_of_the_text():
+    ours = get_encoder("gpt2", DATA)
+    ours.n_vocab = 50256
+    assert ours.encode("<|endoftext|>") == GPT2.encode("<|endoftext|>")
+    with pytest.raises(ValueError, match=r"the token '<\|endoftext\|>', id 50256, which the model does not"):
+        ours.encode("a<|endoftext|>", allowed_special="all")
+
+
+# Added tokens.
+
+
+def test_added_tokens_are_those_of_tiktoken():
+    """The ids of tiktoken's gpt2, from its documentation and from OpenAI's vocabulary."""
+    text = "<|endoftext|>a<|endoftext|>"
+    assert GPT2.encode(text, allowed_special={"<|endoftext|>"}) == [50256, 64, 50256]
+    assert GPT2.encode(text, allowed_special="all") == [50256, 64, 50256]
+    assert GPT2.encode(text, allowed_special=set()) == GPT2.encode(text)
+    assert GPT2.encode(text)[:7] == [27, 91, 437, 1659, 5239, 91, 29]
+
+
+# Without white space at the ends: it could belong to this token and, by rstrip, to the one before.
+added_texts = st.text("[]MS <|é你", min_size=1, max_size=4).filter(lambda text: text.strip() == text)
+flags = st.fixed_dictionaries(
+    {name: st.booleans() for name in ("lstrip", "rstrip", "single_word", "normalized")}
+)
+
+
+@given(
+    st.dictionaries(added_texts, flags, max_size=6),
+    st.lists(st.one_of(added_texts, st.sampled_from([" ", "a", "\n", " b", "  "])), max_size=12).map("".join),
+    st.booleans(),
+)
+@settings(max_examples=500)
+def test_any_added_tokens_give_the_ids_of_tokenizers(added, text, add_prefix_space):
+    folder = FOLDERS["demo"]
+    theirs = reference_tokenizer(folder)
+    theirs.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=add_prefix_space)
+    theirs.add_tokens([tokenizers.AddedToken(content, **values) for content, values in added.items()])
+    tokens = [AddedToken(content, theirs.token_to_id(content), **values) for content, values in added.items()]
+    demo = OURS["demo"]
+    ours = Encoder(demo.encoder, list(demo.bpe_ranks), tokens, add_prefix_space)
+    allowed = set(added)
+    assert ours.encode(text, allowed_special=allowed) == theirs.encode(text).ids

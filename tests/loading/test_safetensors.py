@@ -101,7 +101,7 @@ def test_a_shard_outside_the_folder_is_rejected(hub_copy, shard):
     folder = hub_copy("sharded")
     path = folder / "model.safetensors.index.json"
     edit_json(path, weight_map={**read_json(path)["weight_map"], "transformer.wte.weight": shard})
-    with pytest.raises(CheckpointError, match="is not the name of a safetensors file"):
+    with pytest.raises(CheckpointError, match=r"is not the name of a \.safetensors file"):
         find_model_dir(str(folder))
 
 

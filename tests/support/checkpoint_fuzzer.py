@@ -196,7 +196,8 @@ def load(folder):
     try:
         with limited_memory():
             encoder, _, _, _ = load_folder(folder)
-            encoder.decode(encoder.encode(TEXT))
+            with contextlib.suppress(ValueError):  # the vocabulary may lack a byte of the text
+                encoder.decode(encoder.encode(TEXT))
         outcome = "loaded"
     except CheckpointError:
         outcome = "rejected"
