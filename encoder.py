@@ -47,8 +47,8 @@ class Encoder:
 
     Attributes:
         allowed_special: the texts of the added tokens that `encode` recognizes. At first, none.
-        end_of_text: the id of <|endoftext|>, or the id that replaces it in the model's files, or None.
-        begin_of_text: the id that begins a text, or None.
+        end_of_text: the id of <|endoftext|>, or the first of stop_ids, or None.
+        start_ids: the id that begins a text, in a list; [] if the model has none.
         stop_ids: all ids that end a text.
         n_vocab: the number of ids that the model has, or None if it has all.
 
@@ -72,8 +72,8 @@ class Encoder:
         self.added_patterns = functools.lru_cache(8)(self.added_patterns)
         self.add_prefix_space = add_prefix_space
         self.allowed_special = frozenset()
-        self.end_of_text = self.begin_of_text = self.encoder.get(END_OF_TEXT)
-        self.stop_ids = [] if self.end_of_text is None else [self.end_of_text]
+        self.end_of_text = self.encoder.get(END_OF_TEXT)
+        self.start_ids = self.stop_ids = [] if self.end_of_text is None else [self.end_of_text]
         self.n_vocab = None
 
         missing = [token for token in map("".join, bpe_merges) if token not in encoder]
@@ -109,6 +109,13 @@ class Encoder:
             raise ValueError(
                 f"the text has the token {token!r}, id {max(ids)}, which the model does not know"
             )
+        return ids
+
+    def encode_prompt(self, text):
+        """Text -> list of ids. An empty text becomes start_ids. Raises as `encode`, and if there are none."""
+        ids = self.encode(text) or self.start_ids
+        if not ids:
+            raise ValueError("the model has no token that begins a text: give it a prompt")
         return ids
 
     def encode_ordinary(self, text):

@@ -4,14 +4,15 @@
     python experiments/perplexity.py --stride=64 --state=story.json story.txt
 
 Perplexity is exp of the mean surprise per token, in nats. A window of `context` tokens moves by `stride`
-tokens and scores the new ones. A smaller stride gives each token more context, and takes longer. A line with
-<|endoftext|> separates documents in the file. Bits per byte do not depend on the tokenizer, so they compare
-models with different tokenizers.
+tokens and scores the new ones. A smaller stride gives each token more context, and takes longer.
+<|endoftext|>, on a line of its own or between two texts, separates documents in the file. Bits per byte do not
+depend on the tokenizer, so they compare models with different tokenizers.
 """
 
 import hashlib
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +22,22 @@ from helpers.progress_bar import progress_bar
 from cli.exit_status import run
 from cli.prompts import read_text
 from encoder import END_OF_TEXT
-from generation.scoring import score_windows
+from generation.scoring import format_exp, score_windows
 from loading.untrusted_files import read_json
 from loading.weight_order import find_arrays
 from utils import load_encoder_hparams_and_params
 
-SEPARATOR = f"\n{END_OF_TEXT}\n"
+SEPARATOR = re.compile(rf"\n?{re.escape(END_OF_TEXT)}\n?")
 
 
 def encode_documents(encoder, text):
-    """Encode each document after an <|endoftext|>. Returns all ids in one list."""
-    ids = []
-    for document in text.split(SEPARATOR):
+    """Encode the documents in a text. Returns all ids in one list: a token before each document.
+
+    <|endoftext|> at the beginning of the text is that token. At the end of the text it is one more token.
+    """
+    first, *others = SEPARATOR.split(text)
+    ids = [*encoder.start_ids, *encoder.encode(first)] if first or not others else []
+    for document in others:
         ids += [encoder.end_of_text, *encoder.encode(document)]
     return ids
 
@@ -105,7 +110,7 @@ def main(path: str, stride: int = None, context: int = None, state: str = None, 
         raise ValueError(f"context must be from 1 to {hparams['n_ctx']}, not {context}")
     params = params | {"wpe": params["wpe"][:context]}
     ids = encode_documents(encoder, text)
-    n_bytes = len(text.replace(SEPARATOR, "").encode("utf-8"))
+    n_bytes = len(SEPARATOR.sub("", text).encode("utf-8"))
     if n_bytes == 0:
         raise ValueError(f"{path} is empty")
     nats = total_surprise(ids, params, hparams["n_head"], stride, state)
@@ -113,7 +118,7 @@ def main(path: str, stride: int = None, context: int = None, state: str = None, 
     print(f"tokens         {len(ids) - 1:10d}")
     print(f"bytes          {n_bytes:10d}")
     print(f"nats per token {nats_per_token:10.4f}")
-    print(f"perplexity     {math.exp(nats_per_token):10.4f}")
+    print(f"perplexity     {format_exp(nats_per_token)}")
     print(f"bits per byte  {nats / math.log(2) / n_bytes:10.4f}")
 
 

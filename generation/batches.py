@@ -48,7 +48,7 @@ def generate_batch(
         running = []  # indices into rows, texts, logits, n_pad and the batch axis of the cache
         for n, (row, ids) in enumerate(zip(rows, texts, strict=True)):
             next_id = int(sample(logits[n], ids, rngs[row], **sampling))
-            if next_id != stop_id:
+            if next_id not in np.ravel(stop_id):
                 ids.append(next_id)
                 yield row, next_id, logits[n]
                 if not (is_done and is_done(row, next_id)):

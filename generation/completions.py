@@ -20,7 +20,7 @@ def complete(
 
     Args:
         encoder: the tokenizer.
-        prompts: texts; an empty text starts after <|endoftext|>. Samples of one prompt stand side by side.
+        prompts: texts; an empty text becomes `encoder.start_ids`. Samples of one prompt stand side by side.
         task: the arguments of `generate_batch` that all prompts share, except is_done.
         seed: makes sampling repeatable; each prompt gets its own `text_seed`.
         batch_size: the maximum number of texts in a batch; None means BATCH_SIZE, or fewer for long texts.
@@ -32,7 +32,7 @@ def complete(
     Yields:
         {"text", "tokens", "finish_reason"}, and "logprobs" if requested.
     """
-    inputs = [encoder.encode(prompt) or [task["stop_id"]] for prompt in prompts]
+    inputs = [encoder.encode_prompt(prompt) for prompt in prompts]
     n_before = Counter()
     seeds = []
     for ids in inputs:

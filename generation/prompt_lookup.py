@@ -57,7 +57,7 @@ def generate_with_lookup(inputs, params, n_head, n_tokens_to_generate, stop_id=N
             if draft and np.sum(row > row[next_id] - MARGIN) > 1:
                 budget = min(budget, VERIFY_COST - BUDGET_PER_PASS)
                 break
-            if next_id == stop_id:
+            if next_id in np.ravel(stop_id):
                 return
             followers[tuple(ids[-N_MATCH:])] = len(ids)
             ids.append(next_id)

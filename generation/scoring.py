@@ -39,6 +39,14 @@ def score_windows(ids, params, n_head, stride=None):
         start, end = end, end + stride
 
 
+def format_exp(nats):
+    """Format exp(nats), such as a perplexity, in at least 10 characters. It may exceed the largest float."""
+    if nats < 30:
+        return f"{np.exp(nats):10.4f}"
+    exponent, fraction = divmod(nats / np.log(10), 1)
+    return f"{10**fraction:.4f}e+{exponent:.0f}"
+
+
 def score_window(window, n_targets, params, n_head):
     """Score the last n_targets tokens of a window. [n_ids] -> [n_targets].
 

@@ -1,5 +1,6 @@
 """Read the configuration of a model: hparams.json of OpenAI, config.json of Hugging Face."""
 
+from loading.activation_functions import EXACT_GELU, TANH_GELU
 from loading.untrusted_files import CheckpointError, error_context, read_json
 
 SIZES = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")
@@ -19,7 +20,7 @@ ALIASES = {
 # reorder_and_upcast_attn changes nothing in float32.
 SUPPORTED_CONFIG = {
     "model_type": ("gpt2",),
-    "activation_function": ("gelu_new", "gelu_pytorch_tanh"),
+    "activation_function": (*TANH_GELU, *EXACT_GELU),
     "scale_attn_weights": (True,),
     "scale_attn_by_inverse_layer_idx": (False, True),
     "reorder_and_upcast_attn": (False, True),

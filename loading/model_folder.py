@@ -153,4 +153,4 @@ def set_special_ids(folder, config, encoder):
         ids[name] = [value for value in values if value is not None and value < config["n_vocab"]]
     encoder.stop_ids = ids["eos_token_id"]
     encoder.end_of_text = next(iter(encoder.stop_ids), None)
-    encoder.begin_of_text = next(iter(ids["bos_token_id"]), encoder.end_of_text)
+    encoder.start_ids = (ids["bos_token_id"] or encoder.stop_ids)[:1]

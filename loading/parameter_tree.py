@@ -5,13 +5,20 @@ translated: "transformer.h.0.attn.c_attn.weight".
 """
 
 import re
+from warnings import warn
 
 import numpy as np
 
+from loading.activation_functions import activation_argument
 from loading.safetensors import read_safetensors
 from loading.shard_index import read_shards
 from loading.tf_checkpoint import read_tf_checkpoint
 from loading.untrusted_files import CheckpointError, error_context
+
+PREFIXES = re.compile(r"^((module|_orig_mod|transformer|model)\.)+")
+PARTS = re.compile(r"(h|wte|wpe|ln_f)\.")
+TF_PARTS = re.compile(r"model/.*/[gwb]$|model/w[tp]e$")  # not model/wte/Adam, which an optimizer stores
+MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # constants in old files
 
 
 def load_gpt2_params_from_tf_ckpt(tf_ckpt_path, hparams):
@@ -26,12 +33,13 @@ def load_gpt2_params_from_tf_ckpt(tf_ckpt_path, hparams):
         FileNotFoundError: a file does not exist.
     """
     variables = read_tf_checkpoint(tf_ckpt_path)
-    model = {name: value for name, value in variables.items() if name.startswith("model/")}
-    for name, value in model.items():
+    for name, value in variables.items():
         if name.endswith("/w") and value.ndim == 3 and len(value) == 1:
-            model[name] = value[0]  # a convolution of width 1: [1, n_in, n_out] -> [n_in, n_out]
+            variables[name] = value[0]  # a convolution of width 1: [1, n_in, n_out] -> [n_in, n_out]
     with error_context(tf_ckpt_path):
-        return build_params(model, hparams, "model/{}".format)
+        params = build_params(variables, hparams, "model/{}".format)
+        skip_extra(variables, TF_PARTS, hparams)
+    return params
 
 
 def load_gpt2_params_from_hub(path, config):
@@ -50,21 +58,21 @@ def load_gpt2_params_from_hub(path, config):
 
 
 def nest_hub_tensors(tensors, config):
-    """Nest {Hugging Face's name: array}. Raises CheckpointError as `build_params` does."""
-    prefix = "transformer." if "transformer.wte.weight" in tensors else ""
-    mask = re.compile(rf"{re.escape(prefix)}h\.\d+\.attn\.(bias|masked_bias)")  # constants in old files
-    tensors = {name: tensor for name, tensor in tensors.items() if not mask.fullmatch(name)}
+    """Nest {Hugging Face's name: array}. Warns of tensors outside GPT-2, such as the head of a classifier.
 
-    def hub_name(name):  # h0/attn/c_attn/w -> transformer.h.0.attn.c_attn.weight
-        name = re.sub(r"^h(\d)", r"h.\1", name).replace("/", ".")
-        name = name.removesuffix(".g").removesuffix(".w")
-        return f"{prefix}{name[:-1]}bias" if name.endswith(".b") else f"{prefix}{name}.weight"
-
+    Raises CheckpointError as `build_params` does, and if two tensors have the same name or one is unknown.
+    """
+    tensors = without_prefixes(tensors)
+    tensors = {name: tensor for name, tensor in tensors.items() if not MASK.fullmatch(name)}
+    is_tied = config.get("tie_word_embeddings", True)
+    if is_tied and "wte.weight" not in tensors and "lm_head.weight" in tensors:
+        tensors["wte.weight"] = tensors["lm_head.weight"]  # safetensors stores only one of two tied tensors
     lm_head = tensors.pop("lm_head.weight", None)
     params = build_params(tensors, config, hub_name)
+    skip_extra(tensors, PARTS, config)
     wte = params["wte"]
     if lm_head is None:
-        if not config.get("tie_word_embeddings", True):
+        if not is_tied:
             raise CheckpointError("there is no lm_head.weight, but config.json does not tie the embeddings")
         return params
     if (lm_head.shape, lm_head.dtype) != (wte.shape, wte.dtype):
@@ -75,22 +83,47 @@ def nest_hub_tensors(tensors, config):
     return params
 
 
+def without_prefixes(tensors):
+    """Remove the prefixes that DataParallel, torch.compile and transformers add to the names of tensors."""
+    stripped = {PREFIXES.sub("", name): tensor for name, tensor in tensors.items()}
+    if len(stripped) < len(tensors):
+        raise CheckpointError("two tensors have the same name without its prefix")
+    return stripped
+
+
+def hub_name(name):
+    """h0/attn/c_attn/w -> h.0.attn.c_attn.weight."""
+    name = re.sub(r"^h(\d)", r"h.\1", name).replace("/", ".")
+    name = name.removesuffix(".g").removesuffix(".w")
+    return f"{name[:-1]}bias" if name.endswith(".b") else f"{name}.weight"
+
+
+def skip_extra(tensors, parts, hparams):
+    """Warn of tensors that are left. Raises CheckpointError if the name of one is in `parts`, those of GPT-2."""
+    if unknown := [name for name in tensors if parts.match(name)]:
+        raise CheckpointError(f"{min(unknown)} is not in a model of {hparams['n_layer']} layers")
+    if tensors:
+        names = ", ".join(sorted(tensors)[:5]) + (f" and {len(tensors) - 5} more" if len(tensors) > 5 else "")
+        warn(f"tensors outside GPT-2 are skipped: {names}", stacklevel=2)
+
+
 def build_params(variables, hparams, stored_name):
     """Nest named arrays as `gpt2` takes them.
 
     Args:
-        variables: {name: array}. This function empties it.
-        hparams: the sizes, and optionally n_inner, layer_norm_epsilon and scale_attn_by_inverse_layer_idx, as
-            in config.json.
+        variables: {name: array}. This function removes those that it uses.
+        hparams: the sizes, and optionally n_inner, layer_norm_epsilon, activation_function and
+            scale_attn_by_inverse_layer_idx, as in config.json.
         stored_name: a function from a path in the tree, "h0/attn/c_attn/w", to the name in `variables`.
 
     Raises:
-        CheckpointError: an array is missing, unknown, or has another shape or dtype.
+        CheckpointError: an array is missing, or has another shape or dtype.
     """
     n_embd = hparams["n_embd"]
     n_inner = hparams.get("n_inner") or 4 * n_embd
     eps = hparams.get("layer_norm_epsilon", 1e-5)
     extra = {} if eps == 1e-5 else {"eps": eps}  # an argument of layer_norm, next to g and b
+    activation = activation_argument(hparams.get("activation_function"))
 
     def take(name, *shape):
         name = stored_name(name)
@@ -120,15 +153,13 @@ def build_params(variables, hparams, stored_name):
             "mlp": {
                 "c_fc": linear(f"h{layer}/mlp/c_fc", n_embd, n_inner),
                 "c_proj": linear(f"h{layer}/mlp/c_proj", n_inner, n_embd),
+                **activation,
             },
         }
 
-    params = {
+    return {
         "wte": take("wte", hparams["n_vocab"], n_embd),
         "wpe": take("wpe", hparams["n_ctx"], n_embd),
         "blocks": [block(layer) for layer in range(hparams["n_layer"])],
         "ln_f": norm("ln_f"),
     }
-    if variables:
-        raise CheckpointError(f"{min(variables)} is not in a model of {hparams['n_layer']} layers")
-    return params

@@ -10,6 +10,8 @@ takes longer than all other work at startup. So it happens once: a file beside t
 .ordered, stores all weights in their fast order. Later starts memory-map this file instead of the checkpoint,
 and all processes share its pages. The file has all weights, because mapping both files would also read the
 unused weights between the used ones.
+
+Weights that are put into order are also checked: NaN or infinity would make every text nonsense.
 """
 
 import os
@@ -31,16 +33,28 @@ def order_weights(params, weight_paths):
     Args:
         params: as `gpt2` takes them; float32.
         weight_paths: the files that contain the weights. The .ordered file is beside the first of them.
+
+    Raises:
+        CheckpointError: a weight is not a finite number.
     """
     places = list(find_arrays(params))
     arrays = transposed(places)
     if sum(array.nbytes for array in arrays) >= MIN_SIZE:
-        arrays = load_ordered(arrays, weight_paths)
+        arrays = load_ordered(params, arrays, weight_paths)
+    else:
+        check_finite(params, weight_paths[0])
     for (tree, name, is_transposed), array in zip(places, arrays, strict=True):
         # Copies arrays that are in the wrong order, or not aligned to 4 bytes, as in some safetensors files.
         ordered = np.require(array, requirements=["C", "ALIGNED"])
         ordered.flags.writeable = False
         tree[name] = ordered.T if is_transposed else ordered
+
+
+def check_finite(params, path):
+    """Raise CheckpointError if a weight is NaN or infinite."""
+    for tree, name, _ in find_arrays(params):
+        if not np.isfinite(tree[name]).all():
+            raise CheckpointError(f"{path}: {name} {list(tree[name].shape)} has NaN or infinite values")
 
 
 def find_arrays(tree):
@@ -57,15 +71,16 @@ def transposed(places):
     return [tree[name].T if is_transposed else tree[name] for tree, name, is_transposed in places]
 
 
-def load_ordered(arrays, weight_paths):
+def load_ordered(params, arrays, weight_paths):
     """Map the .ordered file -> equal arrays, each in C order. Writes the file if it is missing or outdated.
 
-    If the file cannot be written, warns and returns `arrays`.
+    If the file cannot be written, warns and returns `arrays`, the arrays of `params`.
     """
     path, mtime_ns = ordered_file(weight_paths)
     try:
         ordered = read_ordered(path, arrays, mtime_ns)
         if ordered is None:
+            check_finite(params, weight_paths[0])
             write_ordered(arrays, path, mtime_ns)
             ordered = read_ordered(path, arrays, mtime_ns)
         if ordered is None:

@@ -192,11 +192,10 @@ STREAMS = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": sub
 def generated_ids(demo):
     """generated_ids(prompt, n, seed, **sampling): the new ids of the demo model, computed in this process."""
     encoder, hparams, params = demo
-    end_of_text = encoder.end_of_text
 
     def generated_ids(prompt, n_tokens_to_generate=40, seed=None, **sampling):
-        ids = encoder.encode(prompt) or [end_of_text]
-        limits = {"n_tokens_to_generate": n_tokens_to_generate, "stop_id": end_of_text}
+        ids = encoder.encode_prompt(prompt)
+        limits = {"n_tokens_to_generate": n_tokens_to_generate, "stop_id": encoder.stop_ids}
         options = {"seed": seed, "sampler": sample, **sampling}
         return list(gpt2.generate(ids, params, hparams["n_head"], **limits, **options))
 

@@ -57,14 +57,6 @@ def test_missing_extra_or_misshapen_variables_are_rejected_by_name(demo, tmp_pat
         load_gpt2_params_from_tf_ckpt(tmp_path / "model.ckpt", demo[1])
 
 
-def test_variables_outside_the_model_are_ignored(demo, tmp_path):
-    variables = read_tf_checkpoint(DEMO_DIR / "model.ckpt")
-    variables["global_step"] = np.array(3911)
-    write_bundle(tmp_path / "model.ckpt", variables)
-    params = load_gpt2_params_from_tf_ckpt(tmp_path / "model.ckpt", demo[1])
-    np.testing.assert_array_equal(params["wpe"], demo[2]["wpe"])
-
-
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -195,3 +195,23 @@ run(main)
     assert (status, stdout) == (0, generated_text("The king", 3))
     assert re.fullmatch(rf"gpt2\.py: .*{re.escape(ORDERED)}: .*; without this file, .*\n", stderr)
     assert files_in(model) == files_in(DEMO_DIR)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_weights_that_are_not_finite_are_rejected_in_one_line(run, edited_demo, value):
+    def damage(wte, vocabulary):
+        wte[7, 7] = value
+
+    model = edited_demo(damage)
+    for flags in (["-n=3"], ["--score"], ["-n=3", "--logprobs=1"]):
+        status, stdout, stderr = run("The king", f"--model_size={model}", *flags)
+        assert (status, stdout) == (1, "")
+        assert re.fullmatch(r"gpt2\.py: .*: wte \[4096, 256\] has NaN or infinite values\n", stderr)
+
+
+def test_a_large_model_that_is_not_finite_leaves_no_ordered_file(checkpoint):
+    params = random_params(**SHAPES, std=1)
+    params["blocks"][1]["mlp"]["c_fc"]["b"][3] = np.nan
+    with pytest.raises(CheckpointError, match=r"b \[48\] has NaN or infinite values"):
+        order_weights(params, [checkpoint])
+    assert files_in(checkpoint.parent) == [checkpoint.name]
