@@ -19,7 +19,8 @@ from utils import DEMO_DIR
 N_MERGES = 44
 PROMPT = "Once upon a time the"
 
-# Folder -> (changes to the default configuration, dtype of the weights, options of save_pretrained).
+# Folder -> (changes to the default configuration, dtype of the weights, options of save_pretrained or, with
+# n_files, of torch.save).
 MODELS = {
     "float32": ({}, torch.float32, {}),
     "float16": ({}, torch.float16, {}),
@@ -36,6 +37,9 @@ MODELS = {
         torch.float32,
         {},
     ),
+    "pytorch": ({"activation_function": "gelu"}, torch.float32, {"n_files": 1}),
+    "pytorch_sharded": ({"activation_function": "gelu_fast"}, torch.bfloat16, {"n_files": 2}),
+    "pytorch_legacy": ({}, torch.float16, {"n_files": 1, "_use_new_zipfile_serialization": False}),
 }
 
 
@@ -47,6 +51,22 @@ def make_tokenizer(folder):
     (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
     (folder / "merges.txt").write_text("\n".join(merges) + "\n", encoding="utf-8")
     return len(vocabulary)
+
+
+def save_pytorch(model, folder, n_files, **options):
+    """Write pytorch_model.bin, or an index and several files, as transformers did before version 5."""
+    model.config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
+    tensors = model.state_dict()
+    if n_files == 1:
+        torch.save(tensors, folder / "pytorch_model.bin", **options)
+        return
+    shard_of = {name: f"pytorch_model-{n % n_files + 1:05d}.bin" for n, name in enumerate(tensors)}
+    for shard in set(shard_of.values()):
+        part = {name: tensor for name, tensor in tensors.items() if shard_of[name] == shard}
+        torch.save(part, folder / shard, **options)
+    index = {"metadata": {}, "weight_map": shard_of}
+    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index), encoding="utf-8")
 
 
 def make_model(name, changes, dtype, options):
@@ -64,7 +84,11 @@ def make_model(name, changes, dtype, options):
     ends = {"bos_token_id": n_vocab - 1, "eos_token_id": n_vocab - 1}
     torch.manual_seed(0)
     config = GPT2Config(**sizes | ends | {"initializer_range": 0.3} | changes, attn_implementation="eager")
-    GPT2LMHeadModel(config).to(dtype).save_pretrained(folder, **options)
+    model = GPT2LMHeadModel(config).to(dtype)
+    if "n_files" in options:
+        save_pytorch(model, folder, **options)
+    else:
+        model.save_pretrained(folder, **options)
 
     model = GPT2LMHeadModel.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     ids = tokenizer(PROMPT, return_tensors="pt")["input_ids"]

@@ -8,6 +8,7 @@ from support.paths import DATA
 
 HUB = DATA / "hub"
 MODELS = ["float32", "float16", "bfloat16", "sharded", "other"]
+MODELS += ["pytorch", "pytorch_sharded", "pytorch_legacy"]
 
 
 def read_json(path):
