@@ -42,7 +42,7 @@ class Encoder:
         encoder: {token: id}. A token is written as one printable character per byte: `bytes_to_unicode`. A
             token with other characters stands for its own text.
         bpe_merges: pairs of tokens to merge, the highest priority first.
-        added_tokens: AddedTokens. <|endoftext|> is always one if it has an id.
+        added_tokens: AddedTokens, such as AddedToken("<|endoftext|>", 50256).
         add_prefix_space: whether to begin a text with a space, and also the text after an added token.
 
     Attributes:
@@ -59,8 +59,6 @@ class Encoder:
     def __init__(self, encoder, bpe_merges, added_tokens=(), add_prefix_space=False):
         self.byte_encoder = bytes_to_unicode()
         self.byte_decoder = {char: byte for byte, char in self.byte_encoder.items()}
-        if END_OF_TEXT in encoder:
-            added_tokens = (AddedToken(END_OF_TEXT, encoder[END_OF_TEXT]), *added_tokens)
         self.added_tokens = {token.text: token for token in added_tokens}
         self.texts = (
             self.added_tokens.keys() - encoder.keys()

@@ -5,13 +5,14 @@
     special_tokens_map.json    {"bos_token": "<s>", "pad_token": {"content", flags}, ...}, in older folders
     added_tokens.json          {text: id}
 
-The flags are lstrip, rstrip, single_word and normalized: `encoder.AddedToken`. A token that only has a name,
-such as bos_token, gets the next free id, as in transformers.
+The flags are lstrip, rstrip, single_word and normalized: `encoder.AddedToken`. As in transformers, a token that
+only has a name gets the next free id, and bos_token, eos_token and unk_token are <|endoftext|> by default.
 """
 
-from encoder import AddedToken
+from encoder import END_OF_TEXT, AddedToken
 from loading.untrusted_files import CheckpointError
 
+DEFAULT_NAMES = dict.fromkeys(("bos_token", "eos_token", "unk_token"), END_OF_TEXT)
 NAMES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 LISTS = ("additional_special_tokens", "extra_special_tokens")
 FLAGS = ("lstrip", "rstrip", "single_word", "normalized")
@@ -39,7 +40,7 @@ def find_added_tokens(vocabulary, tokenizer, settings, special_map, added):
         token = parse_token(entry, token_id)
         tokens[token.text] = token._replace(token_id=vocabulary.get(token.text, token_id))
     free_id = 1 + max([*vocabulary.values(), *(token.token_id for token in tokens.values())], default=-1)
-    for entry in named_tokens(special_map) + named_tokens(settings):
+    for entry in named_tokens(DEFAULT_NAMES | special_map | settings):
         token = parse_token(entry, free_id)
         if token.text in vocabulary:
             token = token._replace(token_id=vocabulary[token.text])

@@ -8,7 +8,7 @@ A token is written as one printable character per byte: `encoder.bytes_to_unicod
 reads the tokens beside the BPE, such as <|endoftext|>.
 """
 
-from encoder import Encoder
+from encoder import END_OF_TEXT, AddedToken, Encoder
 from loading.added_tokens import find_added_tokens
 from loading.untrusted_files import CheckpointError, error_context, read_json, read_text
 
@@ -62,10 +62,11 @@ def load_openai_encoder(folder):
 
 
 def make_encoder(vocabulary_path, merges_path):
-    """Build an Encoder without added tokens from two files. Raises as `get_encoder` does."""
+    """Build an Encoder from two files. <|endoftext|> is its only added token. Raises as `get_encoder` does."""
     vocabulary, merges = read_vocabulary(vocabulary_path), read_merges(merges_path)
+    added_tokens = [AddedToken(text, vocabulary[text]) for text in (END_OF_TEXT,) if text in vocabulary]
     with error_context(f"{vocabulary_path} and {merges_path.name} do not match"):
-        return Encoder(vocabulary, merges)
+        return Encoder(vocabulary, merges, added_tokens)
 
 
 def load_hub_encoder(folder):
