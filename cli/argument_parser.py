@@ -83,8 +83,9 @@ def reject_mistyped_flag(word, flags):
         similar = [flag for flag in flags if flag.startswith(name)] or difflib.get_close_matches(name, flags)
         hint = f"did you mean --{similar[0]}?" if similar else "--help lists the flags."
         if similar or match[2]:
+            flag = word.partition("=")[0]  # its value may be a password
             raise ValueError(
-                f"unknown flag {word}; {hint} If this is the {next(iter(flags))}, put -- before it"
+                f"unknown flag {flag}; {hint} If this is the {next(iter(flags))}, put -- before it"
             )
 
 

@@ -32,6 +32,7 @@ def main(
     prompt_file: str = None,
     unconditional: bool = False,
     prompts_file: str = None,
+    special_tokens: bool = None,
     n_samples: int = 1,
     batch_size: int = None,
     logprobs: int = None,
@@ -44,8 +45,8 @@ def main(
         prompt: the text to continue. The default is standard input, or an interactive session in a terminal.
         n_tokens_to_generate: the maximum number of new tokens. A token is a word or a part of one.
         model_size: 124M, 355M, 774M, 1558M, demo, a folder, or a hub model such as hf:distilbert/distilgpt2.
-            Sizes and hub models are downloaded on first use; demo is bundled. The default is 124M, or demo if
-            124M is not available.
+            A branch, tag or commit can follow its name and an @. Sizes and hub models are downloaded on first
+            use, demo is bundled. The default is 124M, or demo if 124M is not available.
         models_dir: the folder of the downloaded models. The default is the folder models beside gpt2.py.
         mirror: the address of a server to download from, with the same file names as OpenAI's or the hub's.
             The default is the environment variable GPT2_MIRROR, if set.
@@ -63,8 +64,10 @@ def main(
         quiet: print no statistics and no progress bar.
         prompt_file: read the prompt from this file. A dash means standard input, also in place of the prompt.
         unconditional: start without a prompt.
-        prompts_file: read many prompts, one per line, or JSON lines with a "prompt" each. The output is JSON
-            lines, as it is with n_samples and logprobs.
+        prompts_file: read many prompts from a file, one per line, as JSON lines with a "prompt" each, or as a
+            JSON array. The file may be gzipped. The output is JSON lines, as with n_samples and logprobs.
+        special_tokens: read tokens such as <|endoftext|> in a prompt as one token each, not as text. The
+            default is False for the sizes of OpenAI, and True for other models.
         n_samples: the number of texts to sample for each prompt.
         batch_size: the maximum number of texts per batch. Prompts of similar length share a batch. Results
             print in input order. The default is 32, or n_samples if that is more, or fewer if their keys and
@@ -89,20 +92,21 @@ def main(
     prompts = read_prompts(prompt, prompt_file, prompts_file, unconditional)
 
     encoder, hparams, params = load_encoder_hparams_and_params(model_size, models_dir, mirror, offline)
-    end_of_text = encoder.end_of_text
+    if special_tokens is not None:
+        encoder.allowed_special = frozenset(encoder.added_tokens if special_tokens else ())
     model = {"params": params, "n_head": hparams["n_head"]}
-    limits = {"n_tokens_to_generate": n_tokens_to_generate, "stop_id": end_of_text}
+    limits = {"n_tokens_to_generate": n_tokens_to_generate, "stop_id": encoder.stop_ids}
 
     def answer(texts):
         if score:
-            write_scores(encoder, [end_of_text, *encoder.encode(texts[0])], model, stride, quiet)
+            write_scores(encoder, [*encoder.start_ids, *encoder.encode(texts[0])], model, stride, quiet)
         elif prompts_file is not None or n_samples > 1 or logprobs is not None:
             samples = [text for text in texts for _ in range(n_samples)]
             options = {"seed": seed, "batch_size": batch_size, "n_samples": n_samples}
             task = {**model, **limits, **sampling}
             write_json_lines(encoder, samples, task, quiet, **options, stop=stop, logprobs=logprobs)
         else:
-            ids = encoder.encode(texts[0]) or [end_of_text]
+            ids = encoder.encode_prompt(texts[0])
             if temperature == 0 and repetition_penalty == 1:
                 new_ids = generate_with_lookup(ids, **model, **limits)
             else:

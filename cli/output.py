@@ -7,7 +7,7 @@ import time
 
 from cli.progress import print_statistics, progress_bar, write_above
 from generation.completions import complete
-from generation.scoring import score_windows
+from generation.scoring import format_exp, score_windows
 from generation.text_stream import TextStream
 
 
@@ -60,12 +60,10 @@ def write_scores(encoder, ids, model, stride, is_quiet):
             total += math.fsum(log_probs)
             bar.update(len(log_probs))
     print(f"{total:10.4f}  total, in nats")
-    nats_per_token = -total / n_scored
-    perplexity = math.exp(nats_per_token) if nats_per_token < 700 else math.inf  # exp(710) overflows
-    print(f"{perplexity:10.4f}  perplexity")
+    print(f"{format_exp(-total / n_scored)}  perplexity")
 
 
 def to_json(value):
     """Encode as JSON that fits the encoding of stdout: unless it is a UTF, escape all but ASCII."""
-    encoding = sys.stdout.encoding or "ascii"
+    encoding = getattr(sys.stdout, "encoding", None) or "ascii"  # io.StringIO has None
     return json.dumps(value, ensure_ascii=not encoding.lower().startswith("utf"))

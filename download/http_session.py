@@ -1,8 +1,7 @@
-"""An HTTP session that retries, and how to read a response: its errors, and its headers about the file."""
+"""An HTTP session that retries, and the headers of a response about its file."""
 
 import base64
 import re
-from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter, Retry
@@ -34,43 +33,17 @@ class UnexpectedContent(OSError):
     """The response is not the file. A retry would not help."""
 
 
-def new_session(retries=None):
-    """Create a requests.Session that retries transient failures by the given policy, by default RETRIES."""
+def new_session(auth=None, retries=None):
+    """Create a requests.Session that retries transient failures by the given policy, by default RETRIES.
+
+    auth: what the server needs to know of the user, for requests; None leaves this to .netrc.
+    """
     session = requests.Session()
+    session.auth = auth
     session.headers["Accept-Encoding"] = "identity"  # uncompressed: byte ranges count the bytes of the file
     for scheme in ("http://", "https://"):
         session.mount(scheme, HTTPAdapter(max_retries=retries or RETRIES))
     return session
-
-
-def describe_error(error, url):
-    """Describe in one line why a request for `url` failed."""
-    if isinstance(error, (requests.HTTPError, Interrupted)):  # raised here, with a message of ours
-        return str(error)
-    if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
-        return str(error)
-    request = getattr(error, "request", None)
-    host = host_of(url if request is None else request.url)
-    if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return f"{host} does not answer"
-    return f"the connection to {host} failed ({type(error).__name__})"
-
-
-def host_of(url):
-    """The host and port in a URL, without user name and password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def check_response(response):
-    """Raise requests.HTTPError or UnexpectedContent unless the response carries the file or a part of it."""
-    url, host = (response.history or [response])[0].url, host_of(response.url)
-    status = response.status_code
-    if status not in (200, 206):
-        hint = "; check that the model exists and is public" if status in (401, 403, 404) else ""
-        raise requests.HTTPError(f"{host} returned status {status} for {url}{hint}", response=response)
-    if response.headers.get("Content-Type", "").lower().startswith("text/html"):
-        hint = "this network may require a login or a proxy"
-        raise UnexpectedContent(f"{host} returned a web page instead of {url}; {hint}")
 
 
 def read_file_info(response):

@@ -9,18 +9,27 @@ import requests
 from tqdm import tqdm
 
 from download.file_lock import locked
-from download.http_probe import first_available, is_missing, probe_all
-from download.http_session import describe_error, new_session
+from download.http_probe import is_missing, probe_all
+from download.http_session import new_session
 from download.model_sources import find_sources
 from download.published_checksums import PUBLISHED, check_published, check_published_size, hash_file
+from download.request_errors import describe_error
 from download.resumable_http import fetch, find_all_partials, find_partial, size_of
 from loading.file_verification import check_file
-from loading.model_folder import OPENAI_FILES, OPTIONAL_FILES, SHARD_INDEX, hub_files, missing_files
-from loading.safetensors import list_shards
-from loading.tokenizer_files import HUB_TOKENIZERS, MAX_VOCABULARY_SIZE
-from loading.untrusted_files import CheckpointError
+from loading.model_folder import (
+    INDEX_ENDING,
+    OPENAI_FILES,
+    OPTIONAL_FILES,
+    WEIGHT_FILES,
+    hub_files,
+    missing_files,
+)
+from loading.shard_index import list_shards
+from loading.tokenizer_files import HUB_TOKENIZERS
+from loading.unsupported_files import NAMES_ON_SERVERS, explain_missing
+from loading.untrusted_files import MAX_SIZE, CheckpointError
 
-SMALL_FILES = (".json", ".bpe", ".txt", ".index")  # at most MAX_VOCABULARY_SIZE bytes each
+SMALL_FILES = (".json", ".bpe", ".txt", ".index")  # at most MAX_SIZE bytes each
 
 
 def download_model(model, model_dir, mirror=None):
@@ -35,65 +44,84 @@ def download_model(model, model_dir, mirror=None):
             read-only. Partial files are kept; the next call resumes them.
     """
     model_dir = Path(model_dir)
-    sources = find_sources(model, mirror)
-    first_urls = [f"{url}/{'config.json' if is_hub else 'hparams.json'}" for url, is_hub in sources]
-    url, is_hub = sources[first_available(first_urls)]
+    source = choose_source(find_sources(model, mirror))
     published = {} if mirror else PUBLISHED.get(model, {})
     model_dir.parent.mkdir(parents=True, exist_ok=True)
-    with locked(model_dir.with_name(f"{model_dir.name}.lock")), new_session() as session:
+    with locked(model_dir.with_name(f"{model_dir.name}.lock")), new_session(source.auth) as session:
         try:
             model_dir.mkdir(exist_ok=True)
             if missing_files(model_dir):  # not if another process has just downloaded them
-                if is_hub:
-                    remote = probe_hub_model(session, url, model_dir, published)
+                if source.is_hub:
+                    remote = probe_hub_model(session, source, model_dir, published)
                 else:
-                    remote = probe_openai_model(url)
-                download_files(session, url, remote, model_dir, published)
+                    remote = ignore_errors(probe_files(source, OPENAI_FILES))
+                download_files(session, source.url, remote, model_dir, published)
         except CheckpointError as error:
             raise OSError(str(error)) from None
         except (requests.RequestException, ValueError) as error:  # ValueError: an invalid URL
-            raise OSError(describe_error(error, url)) from None
+            raise OSError(describe_error(error, source.url)) from None
         finally:
             with contextlib.suppress(OSError):  # the folder is not empty
                 model_dir.rmdir()
 
 
-def probe_files(url, files):
+def choose_source(sources):
+    """Find the first Source whose server has the model. Raises OSError with the reason for each of them."""
+    urls = [f"{source.url}/{'config.json' if source.is_hub else 'hparams.json'}" for source in sources]
+    results = probe_all([(url, source.auth) for url, source in zip(urls, sources, strict=True)])
+    reasons = []
+    for source, url, result in zip(sources, urls, results, strict=True):
+        if not isinstance(result, Exception):
+            return source
+        reason = describe_error(result, url)
+        if source.is_hub and is_missing(result):
+            reason += explain_missing_on_server(source, ["config.json"])
+        reasons.append(reason)
+    raise OSError("; ".join(dict.fromkeys(reasons)))
+
+
+def explain_missing_on_server(source, missing):
+    """Explain what a model on the hub has in place of its missing files. See `explain_missing`."""
+    results = probe_files(source, NAMES_ON_SERVERS)
+    present = [file for file, result in results.items() if not isinstance(result, Exception)]
+    return explain_missing(missing, present)
+
+
+def probe_files(source, files):
     """Probe the files of a folder on a server -> {file: result of `probe_all`}."""
-    return dict(zip(files, probe_all([f"{url}/{file}" for file in files]), strict=True))
+    results = probe_all([(f"{source.url}/{file}", source.auth) for file in files])
+    return dict(zip(files, results, strict=True))
 
 
-def probe_openai_model(url):
-    """Probe the files of a model in OpenAI's layout -> {file: file info}."""
-    return ignore_errors(probe_files(url, OPENAI_FILES))
-
-
-def probe_hub_model(session, url, folder, published):
+def probe_hub_model(session, source, folder, published):
     """Find out which files of a model on the hub to download -> {file: file info}.
 
     Deletes the small files of an earlier attempt: they may belong to another version of the weights.
     """
     tokenizers = [file for files in HUB_TOKENIZERS for file in files]
-    small_files = ["config.json", *tokenizers, *OPTIONAL_FILES, SHARD_INDEX]
+    indexes = [file for file in WEIGHT_FILES if file.endswith(INDEX_ENDING)]
+    small_files = ["config.json", *tokenizers, *OPTIONAL_FILES, *indexes]
     for file in small_files:
         (folder / file).unlink(missing_ok=True)
-    results = probe_files(url, [*small_files, "model.safetensors"])
+    results = probe_files(source, [*small_files, *(set(WEIGHT_FILES) - set(indexes))])
     remote = {file: result for file, result in results.items() if not is_missing(result)}
     for file, result in remote.items():
         if isinstance(result, Exception):  # the file may exist, so the model cannot do without it
-            raise OSError(describe_error(result, f"{url}/{file}"))
+            raise OSError(describe_error(result, f"{source.url}/{file}"))
     if "vocab.json" in published:
         remote.pop("tokenizer.json", None)  # it has no published checksum
-    if "model.safetensors" not in remote and SHARD_INDEX not in remote:
-        raise OSError(f"{url} has no model.safetensors; other formats are not supported")
+    available = set(remote)
+    expected = hub_files(available.__contains__, lambda index: [])
+    if missing := [file for file in expected if file not in available]:
+        reason = f"{source.url} lacks {', '.join(missing)}"
+        raise OSError(reason + explain_missing_on_server(source, missing))
 
-    def find_shards():
-        download_files(session, url, {SHARD_INDEX: remote[SHARD_INDEX]}, folder, {})
-        shards = probe_files(url, list_shards(folder / SHARD_INDEX))
+    def find_shards(index):
+        download_files(session, source.url, {index: remote[index]}, folder, {})
+        shards = probe_files(source, list_shards(folder / index))
         remote.update(ignore_errors(shards))
         return list(shards)
 
-    available = set(remote)
     files = hub_files(available.__contains__, find_shards)
     return {file: remote.get(file, {}) for file in files}
 
@@ -134,7 +162,7 @@ def download_file(session, url, path, remote, published, bar):
     """Download one file, verify it, and only then rename it to `path`."""
     if published and "size" in remote:
         check_published_size(url, remote["size"], published)
-    max_size = MAX_VOCABULARY_SIZE if path.suffix in SMALL_FILES else None
+    max_size = MAX_SIZE if path.suffix in SMALL_FILES else None
     partial, info = fetch(session, url, path, bar, max_size)
     if info.get("version") == remote.get("version"):
         info = remote | info

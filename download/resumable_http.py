@@ -13,13 +13,8 @@ import requests
 from requests.adapters import MaxRetryError
 
 from download import http_session
-from download.http_session import (
-    Interrupted,
-    UnexpectedContent,
-    check_response,
-    describe_error,
-    read_file_info,
-)
+from download.http_session import Interrupted, UnexpectedContent, read_file_info
+from download.request_errors import check_response, describe_error
 
 CHUNK_SIZE = 2**14  # bytes; an interruption loses at most one chunk
 

@@ -10,7 +10,8 @@ is a key. The weights of a row add up to 1.
 import numpy as np
 from helpers.hidden_states import hidden_states
 from helpers.output_files import write_picture
-from helpers.token_labels import encode_within_context, token_labels
+from helpers.picture_labels import picture_labels
+from helpers.token_labels import encode_within_context
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
@@ -76,7 +77,7 @@ def main(prompt: str, layer: int = None, model_size: str = None, out: str = "att
     layers = range(n_layer) if layer is None else [layer]
     titles = [f"layer {number}, head {head}" for number in layers for head in range(n_head)]
     panels = np.concatenate(maps[layers])  # [n_layers, n_head, n_seq, n_seq] -> [n_panels, n_seq, n_seq]
-    write_picture(out, draw(panels, token_labels(encoder, ids), titles, n_head if layer is None else 4))
+    write_picture(out, draw(panels, picture_labels(encoder, ids), titles, n_head if layer is None else 4))
 
 
 if __name__ == "__main__":

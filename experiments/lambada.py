@@ -9,29 +9,26 @@ if greedy decoding gives all of its tokens, and multiplies their probabilities.
 Data: Paperno et al., "The LAMBADA dataset", 2016, arXiv:1606.06031.
 """
 
-import json
-
 import numpy as np
 from helpers.progress_bar import progress_bar
 
 from cli.exit_status import run
-from cli.prompts import read_text
+from cli.prompts import read_text, split_texts
 from generation.scoring import log_softmax
 from gpt2 import gpt2
 from utils import load_encoder_hparams_and_params
 
 
 def read_texts(path):
-    """Read JSON lines. Returns [(text without its last word, last word with its space)]."""
+    """Read the texts. Returns [(text without its last word, last word with its space)]."""
     texts = []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        try:
-            context, word = json.loads(line)["text"].strip().rsplit(" ", 1)
-        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-            raise ValueError(
-                f'{path}, line {number}: expected {{"text": ...}} with two or more words'
-            ) from None
+    for place, text in split_texts(read_text(path), path, "text").items():
+        context, _, word = text.strip().rpartition(" ")
+        if not context:
+            raise ValueError(f"{path}, {place}: expected two or more words")
         texts.append((context, f" {word}"))
+    if not texts:
+        raise ValueError(f"{path} has no texts")
     return texts
 
 

@@ -11,7 +11,8 @@ Idea: nostalgebraist, "interpreting GPT: the logit lens", 2020.
 import numpy as np
 from helpers.hidden_states import hidden_states
 from helpers.output_files import write_picture
-from helpers.token_labels import encode_within_context, token_labels
+from helpers.picture_labels import picture_labels
+from helpers.token_labels import encode_within_context
 from matplotlib.figure import Figure
 
 from cli.exit_status import run
@@ -60,8 +61,8 @@ def main(prompt: str, model_size: str = None, out: str = "logit_lens.png"):
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
     ids = encode_within_context(encoder, prompt, params)
     best, probs = logit_lens(ids, params, hparams["n_head"])
-    words = np.array([token_labels(encoder, row) for row in best.tolist()])
-    write_picture(out, draw(probs, words, token_labels(encoder, ids)))
+    words = np.reshape(picture_labels(encoder, best.ravel().tolist()), best.shape)
+    write_picture(out, draw(probs, words, picture_labels(encoder, ids)))
 
 
 if __name__ == "__main__":

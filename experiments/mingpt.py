@@ -1,20 +1,16 @@
 """Run models of minGPT, nanoGPT and their forks. They are GPT-2 in PyTorch's layout.
 
+    python experiments/mingpt.py out/ckpt.pt --encoder=124M --prompt="To be"      # tokens are GPT-2's
     python experiments/mingpt.py out/ckpt.pt --text=input.txt --prompt="To be"    # tokens are characters
     python experiments/mingpt.py model.npz --n_head=6 --prompt="1 2 3"            # tokens are numbers
 
-Reading a .pt file needs PyTorch. Without PyTorch, convert the model to an .npz file:
-
-    np.savez("model.npz", **{name: x.float().numpy() for name, x in model.state_dict().items()})
-
-The file does not say which GELU the model uses. minGPT of 2020 and nanoGPT use the exact GELU, minGPT since
-2022 uses the tanh form, like GPT-2. (In nanoGPT's files, wte doubles as the lm_head.) When a text fills the
-context, minGPT drops one token per step; `generate` keeps the newest half.
+minGPT of 2020 and nanoGPT use the exact GELU. minGPT since 2022 uses the tanh form, like GPT-2. `find_gelu`
+tells them apart. When a text fills the context, minGPT drops one token per step; `generate` keeps the newest
+half.
 
 Formats: github.com/karpathy/minGPT and nanoGPT. The GELUs: Hendrycks and Gimpel, 2016, arXiv:1606.08415.
 """
 
-import math
 import re
 from pathlib import Path
 
@@ -26,8 +22,13 @@ from cli.exit_status import run
 from generation.scoring import log_softmax
 from gpt2 import gelu as tanh_gelu
 from gpt2 import generate, gpt2
+from loading.activation_functions import EXACT_GELU, TANH_GELU, exact_gelu
 from loading.parameter_tree import nest_hub_tensors
+from loading.pytorch_checkpoint import read_state_dict
+from loading.tokenizer_files import find_and_load_encoder
 from loading.untrusted_files import CheckpointError, error_context
+from loading.weight_order import check_finite
+from utils import find_model_dir
 
 # The names in minGPT of 2020 -> the names since 2022, which are Hugging Face's.
 NAMES_OF_2020 = {
@@ -43,14 +44,6 @@ NAMES_OF_2020 = {
 }
 
 MASKS = (".attn.bias", ".attn.masked_bias", ".attn.mask")  # constants, not parameters
-
-erfc = np.vectorize(math.erfc, otypes=[np.float32])  # NumPy has no erfc
-
-
-def exact_gelu(x):
-    """Gaussian Error Linear Unit, exact form: x * P(N(0, 1) < x). [...] -> [...]. arXiv:1606.08415"""
-    return 0.5 * x * erfc(-(0.5**0.5) * x)
-
 
 ACTIVATIONS = {"exact": exact_gelu, "tanh": tanh_gelu}
 
@@ -72,40 +65,52 @@ def load(path, gelu=None):
 
     Args:
         path: a file of torch.save or np.savez.
-        gelu: "exact" or "tanh"; None chooses by the layout of the file.
+        gelu: "exact" or "tanh"; None finds it in the file.
 
     Raises:
         CheckpointError: the file is damaged, or a tensor is missing, unknown or has the wrong shape.
+        ValueError: gelu is None, and the file does not tell.
     """
-    tensors, model_args = read_tensors(path)
-    is_of_2020 = "tok_emb.weight" in tensors
+    stored, model_args = read_tensors(path)
     with error_context(path):
-        tensors = to_hub_layout(tensors)
+        tensors = to_hub_layout(stored)
         params = nest_hub_tensors(tensors, infer_sizes(tensors))
+        check_finite(params, path)
+    gelu = gelu or find_gelu(stored, model_args, is_tied="lm_head" not in params)
     if gelu is None:
-        gelu = "exact" if is_of_2020 or "lm_head" not in params else "tanh"
+        raise ValueError(f"{path} does not say which GELU the model uses: pass --gelu=exact or --gelu=tanh")
     for block in params["blocks"]:
         block["mlp"]["act"] = ACTIVATIONS[gelu]
     return params, model_args.get("n_head")
 
 
+def find_gelu(stored, model_args, is_tied):
+    """Find out which GELU a model uses -> "exact", "tanh", or None if the file does not tell.
+
+    Args:
+        stored: the tensors as in the file.
+        model_args: nanoGPT's, or {}. Forks name their activation function there.
+        is_tied: whether wte doubles as the lm_head, as in nanoGPT.
+    """
+    for name in ("activation", "activation_function", "hidden_act", "act"):
+        if name in model_args:
+            names = {"exact": EXACT_GELU, "tanh": TANH_GELU}
+            return next((gelu for gelu in names if model_args[name] in names[gelu]), None)
+    if model_args or is_tied or "tok_emb.weight" in stored:  # nanoGPT, or minGPT of 2020
+        return "exact"
+    has_masks = any(name.endswith(".attn.bias") for name in stored)  # as in minGPT since 2022
+    return "tanh" if has_masks else None
+
+
 def read_tensors(path):
     """Read a file of torch.save or np.savez. Returns {name: float32 array} and model_args (nanoGPT) or {}."""
     if Path(path).suffix == ".npz":
-        return {name: array.astype(np.float32) for name, array in read_npz(path).items()}, {}
-    try:
-        import torch
-
-        content = torch.load(path, map_location="cpu", weights_only=True)  # executes no code from the file
-        tensors = content.get("model", content)  # nanoGPT nests the state dict
-        tensors = {str(name): tensor.float().numpy() for name, tensor in tensors.items()}
-        return tensors, dict(content.get("model_args", {}))
-    except ImportError:
-        raise ValueError(f"{path}: reading it needs PyTorch: pip install torch, or save it as .npz") from None
-    except (OSError, MemoryError):
-        raise
-    except Exception:  # torch.load can raise any exception on a damaged file
-        raise CheckpointError(f"{path}: not a state dict from torch.save") from None
+        tensors, content = read_npz(path), {}
+    else:
+        tensors, content = read_state_dict(path)
+    model_args = content.get("model_args")
+    tensors = {name: tensor.astype(np.float32, copy=False) for name, tensor in tensors.items()}
+    return tensors, model_args if type(model_args) is dict else {}
 
 
 def to_hub_layout(tensors):
@@ -147,24 +152,62 @@ def infer_sizes(tensors):
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"lm_head, wpe or the first c_fc is missing or not a matrix: {error}") from None
     n_layer = len({name.split(".")[1] for name in tensors if name.startswith("h.")})
-    return {"n_vocab": n_vocab, "n_ctx": n_ctx, "n_embd": n_embd, "n_inner": n_inner, "n_layer": n_layer}
+    sizes = {"n_vocab": n_vocab, "n_ctx": n_ctx, "n_embd": n_embd, "n_inner": n_inner, "n_layer": n_layer}
+    return {**sizes, "tie_word_embeddings": False}  # nanoGPT, which ties them, stores both
 
 
-def read_characters(path, n_vocab):
-    """The sorted distinct characters of a text file. Raises ValueError unless there are n_vocab of them."""
+def load_tokens(encoder, text, words, n_vocab):
+    """Load what the tokens stand for -> (function from a text to ids, function from ids to a text).
+
+    Args:
+        encoder: a model or folder whose BPE tokenizer the model uses, or None.
+        text, words: the path of the training text, or None. The tokens are its characters or its words.
+        n_vocab: the number of tokens. Without any of these three, a text is the numbers of its tokens.
+
+    Raises:
+        ValueError: the tokens do not fit the model.
+    """
+    if encoder is not None:
+        folder = Path(encoder).expanduser()
+        tokenizer = find_and_load_encoder(folder if folder.is_dir() else find_model_dir(encoder))
+        if max(tokenizer.decoder) >= n_vocab:
+            raise ValueError(f"{encoder} has {len(tokenizer.decoder)} tokens, but the model has {n_vocab}")
+        tokenizer.decoder = dict.fromkeys(range(n_vocab), "") | tokenizer.decoder  # nanoGPT pads n_vocab
+        return tokenizer.encode, tokenizer.decode
+    if text is None and words is None:
+        tokens = [str(token_id) for token_id in range(n_vocab)]
+    else:
+        tokens = read_tokens(text or words, is_words=text is None, n_vocab=n_vocab)
+
+    def to_ids(prompt):
+        pieces = prompt if text is not None else prompt.split()
+        for piece in pieces:
+            if piece not in tokens:
+                ends = f"{tokens[0]!r} to {tokens[-1]!r}"
+                raise ValueError(f"{piece!r} is not a token of the model: they are {ends}")
+        return [tokens.index(piece) for piece in pieces]
+
+    separator = "" if text is not None else " "
+    return to_ids, lambda ids: separator.join(tokens[token_id] for token_id in ids)
+
+
+def read_tokens(path, is_words, n_vocab):
+    """The sorted distinct characters or words of a text file. Raises ValueError unless they are n_vocab."""
     with error_context(path):
-        characters = sorted(set(Path(path).expanduser().read_text(encoding="utf-8")))
-    if len(characters) != n_vocab:
-        raise ValueError(
-            f"{path} has {len(characters)} distinct characters, but the model has {n_vocab} tokens"
-        )
-    return characters
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    tokens = sorted(set(text.split() if is_words else text))
+    if len(tokens) != n_vocab:
+        kind = "words" if is_words else "characters"
+        raise ValueError(f"{path} has {len(tokens)} distinct {kind}, but the model has {n_vocab} tokens")
+    return tokens
 
 
 def main(
     checkpoint: str,
     prompt: str = None,
+    encoder: str = None,
     text: str = None,
+    words: str = None,
     n_tokens_to_generate: int = 200,
     n_head: int = None,
     gelu: str = None,
@@ -176,39 +219,34 @@ def main(
 
     Args:
         checkpoint: a state dict from torch.save or np.savez, or nanoGPT's ckpt.pt.
-        prompt: token ids such as "1 2 3", or characters if --text is given. The default is the id 0.
+        prompt: a text for --encoder, --text or --words, or else token ids such as "1 2 3". The default is the
+            id 0.
+        encoder: the model or folder with the tokenizer, such as 124M for the BPE of GPT-2.
         text: the training text of a character-level model. Its distinct characters are the tokens.
+        words: the training text of a word-level model. Its distinct words are the tokens.
         n_tokens_to_generate: the number of new tokens.
         n_head: the number of attention heads. Only nanoGPT's files contain it.
-        gelu: exact or tanh. The default is exact for minGPT of 2020 and nanoGPT, else tanh.
+        gelu: exact or tanh. The default is that of the model, if the file tells.
         temperature: 0 is greedy. Below 1 sharpens the distribution, above 1 flattens it.
         top_k: sample from the k most probable tokens. 0 disables it.
         seed: an integer that makes sampling repeatable.
     """
     if gelu not in (None, *ACTIVATIONS):
         raise ValueError(f"gelu must be exact or tanh, not {gelu!r}")
+    if sum(source is not None for source in (encoder, text, words)) > 1:
+        raise ValueError("give only one of these: --encoder, --text, --words")
     params, n_head_in_file = load(checkpoint, gelu)
     n_head = n_head_in_file if n_head is None else n_head
     n_vocab, n_embd = params["wte"].shape
     if type(n_head) is not int or n_head < 1 or n_embd % n_head:
         raise ValueError(f"pass --n_head, a divisor of n_embd, {n_embd}; now it is {n_head}")
 
-    tokens = (
-        [str(token_id) for token_id in range(n_vocab)] if text is None else read_characters(text, n_vocab)
-    )
-    words = tokens[:1]
-    if prompt is not None:
-        words = prompt.split() if text is None else prompt
-    for word in words:
-        if word not in tokens:
-            raise ValueError(
-                f"{word!r} is not a token of the model: they are {tokens[0]!r} to {tokens[-1]!r}"
-            )
-    ids = [tokens.index(word) for word in words]
+    to_ids, to_text = load_tokens(encoder, text, words, n_vocab)
+    ids = [0] if prompt is None else to_ids(prompt)
     sampling = {"temperature": temperature, "top_k": top_k, "seed": seed}
     new_ids = generate(ids, params, n_head, n_tokens_to_generate, **sampling)
     ids += progress_bar(new_ids, n_tokens_to_generate, "token")
-    print((" " if text is None else "").join(tokens[token_id] for token_id in ids))
+    print(to_text(ids))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ the three settings alone.
 
 import numpy as np
 from helpers.output_files import write_picture
-from helpers.token_labels import encode_within_context, token_labels
+from helpers.picture_labels import drawable, picture_labels
+from helpers.token_labels import encode_within_context, visible
 from matplotlib.figure import Figure
 
 from cli.exit_status import run
@@ -74,8 +75,8 @@ def main(
     shown_ids = np.argsort(-logits)[:n_tokens]  # [n_vocab] -> [n_tokens]
     settings = next_token_probabilities(logits, temperature, top_k, top_p)
     settings = {name: probs[shown_ids] for name, probs in settings.items()}
-    tokens, title = token_labels(encoder, shown_ids.tolist()), "".join(token_labels(encoder, ids[-15:]))
-    write_picture(out, draw(settings, tokens, f"{title} …"))
+    (title,) = drawable([f"{visible(prompt[-60:])} …"])
+    write_picture(out, draw(settings, picture_labels(encoder, shown_ids.tolist()), title))
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 
 Perplexity is exp of the mean surprise per token, in nats. A window of `context` tokens moves by `stride`
 tokens and scores the new ones. A smaller stride gives each token more context, and takes longer.
-<|endoftext|>, on a line of its own or between two texts, separates documents in the file. Bits per byte do not
-depend on the tokenizer, so they compare models with different tokenizers.
+<|endoftext|>, on a line of its own or between two texts, separates documents in the file. Bits per byte do
+not depend on the tokenizer, so they compare models with different tokenizers.
 """
 
 import hashlib

@@ -18,13 +18,13 @@ import logging
 import os
 import sys
 import time
-from itertools import islice
 from pathlib import Path
 
 from helpers.output_files import write_atomically
 from helpers.progress_bar import progress_bar
 
-from cli.exit_status import run
+from cli.exit_status import as_one_line, run
+from cli.prompts import read_text, split_texts
 from generation.completions import complete
 from generation.scoring import score as score_ids
 from gpt2 import check_sampling
@@ -37,6 +37,7 @@ except ImportError:
     sys.exit('ray_batch.py: needs Ray Data: pip install "ray[data]"')
 
 ROOT = Path(__file__).resolve().parents[1]
+SUFFIXES = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz")  # of the files in a folder
 CONTINUATION = pa.schema(
     {
         "prompt": pa.string(),
@@ -51,32 +52,44 @@ SCORE = pa.schema(
 )
 
 
-def read_rows(file, first=0, n_rows=None):
-    """Yield n_rows rows of a Parquet or JSON lines file as dicts, starting at `first`; None means all."""
-    end = None if n_rows is None else first + n_rows
-    if Path(file).suffix == ".parquet":
-        batches = pq.ParquetFile(file).iter_batches()
-        yield from islice((row for batch in batches for row in batch.to_pylist()), first, end)
-    else:
-        with open(file, "rb") as lines:
-            yield from map(json.loads, islice(lines, first, end))
+def find_files(path):
+    """List a folder. Returns the files to read, and the names that the script skips."""
+    if not path.is_dir():
+        return [path], []
+    files, skipped = [], []
+    for file in sorted(path.iterdir()):
+        is_hidden = file.name.startswith((".", "_"))  # readers of Parquet folders skip both
+        if file.is_file() and not is_hidden and file.name.lower().endswith(SUFFIXES):
+            files.append(file)
+        else:
+            skipped.append(file.name)
+    return files, skipped
 
 
-def count_rows(file, column):
-    """Count the rows of a file. Raises ValueError if a row has no text in the column."""
-    n_rows = 0
+def describe_skipped(names):
+    """Returns one line with at most ten of the names: "skipped 12 in the folder: a.csv, b.csv, ..."."""
+    shown = [*names[:10], "..."] if len(names) > 10 else names
+    return as_one_line(f"skipped {len(names)} in the folder: {', '.join(shown)}")
+
+
+def read_texts(file, column):
+    """Read a column of a Parquet file, or the texts of another file. Raises ValueError if one is missing."""
+    if not str(file).lower().endswith(".parquet"):
+        return list(split_texts(read_text(file), file, column).values())
+    n_texts = 0
     try:
-        for row in read_rows(file):
-            row[column].encode("utf-8")
-            n_rows += 1
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        raise ValueError(f'{file}, row {n_rows + 1}: there is no text as "{column}"') from None
-    return n_rows
+        texts = pq.ParquetFile(file).read(columns=[column])[column].to_pylist()
+        for text in texts:
+            text.encode("utf-8")
+            n_texts += 1
+    except (ValueError, LookupError, AttributeError):
+        raise ValueError(f'{file}, row {n_texts + 1}: there is no text as "{column}"') from None
+    return texts
 
 
 def split_into_parts(files, column, part_size):
-    """Returns a dict per part: the name of its result, the file of its rows, and the first row."""
-    places = [(str(file), n) for file in files for n in range(0, count_rows(file, column), part_size)]
+    """Returns a dict per part: the name of its result, the file of its texts, and the first text."""
+    places = [(str(file), n) for file in files for n in range(0, len(read_texts(file, column)), part_size)]
     return [
         {"name": f"part-{number:08}.parquet", "file": file, "first": first}
         for number, (file, first) in enumerate(places)
@@ -90,11 +103,14 @@ class Worker:
         self.encoder, hparams, params = load_encoder_hparams_and_params(settings["model"])
         self.model = {"params": params, "n_head": hparams["n_head"]}
         self.out, self.batch_size, self.settings = Path(out), batch_size, settings
+        self.file = None  # whose texts the worker holds: the next part is often of the same file
 
     def __call__(self, part):
         """Write the result of a part. Returns the number of its texts and tokens."""
         column, part_size = self.settings["column"], self.settings["part_size"]
-        texts = [row[column] for row in read_rows(part["file"], part["first"], part_size)]
+        if part["file"] != self.file:
+            self.file, self.texts = part["file"], read_texts(part["file"], column)
+        texts = self.texts[part["first"] : part["first"] + part_size]
         if column == "text":
             results, schema = [self.score(text) for text in texts], SCORE
         else:
@@ -181,8 +197,9 @@ def main(
     """Continue prompts or score texts from JSON lines or Parquet files. The results are Parquet files.
 
     Args:
-        prompts: a .parquet file, a file of JSON lines, or a folder with .parquet, .jsonl and .json files.
-            Each row has a "prompt", or with --score a "text".
+        prompts: a .parquet file, a file that gpt2.py can read as its prompts_file, or a folder. In a folder,
+            the script reads .parquet, .jsonl, .json, .jsonl.gz and .json.gz files. Each row has a "prompt",
+            or with --score a "text".
         out: the folder for the results.
         n_workers: the number of processes. They share the CPU cores.
         model_size: the model, as for gpt2.py. All machines of a cluster need its files in the same place.
@@ -203,16 +220,13 @@ def main(
     task = {"n_tokens_to_generate": n_tokens_to_generate, "temperature": temperature, "top_p": top_p}
     out, path = (Path(name).expanduser().absolute() for name in (out, prompts))
     column = "text" if score else "prompt"
-    files = [path]
-    if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in (".parquet", ".jsonl", ".json"))
+    files, skipped = find_files(path)
     parts = split_into_parts(files, column, part_size)
     if not parts:
-        raise ValueError(f"{path}: there are no rows")
+        hint = f"; {describe_skipped(skipped)}" if skipped else ""
+        raise ValueError(f"{path}: there are no rows{hint}")
     model_dir = str(find_model_dir(model_size).absolute())
-    load_encoder_hparams_and_params(
-        model_dir
-    )  # report errors and convert the weights once, before Ray starts
+    load_encoder_hparams_and_params(model_dir)  # reports errors and converts the weights, before Ray starts
     settings = {"rows": str(path), "n_parts": len(parts), "part_size": part_size, "column": column}
     settings |= {"model": model_dir, "seed": seed or 0, "task": task}
     check_settings(out, settings)
@@ -223,6 +237,8 @@ def main(
         counts = list(progress_bar(counts, len(missing), "part"))
     n_texts, n_tokens = (sum(count[name] for count in counts) for name in ("n_texts", "n_tokens"))
     seconds = time.perf_counter() - start
+    if skipped:
+        print(describe_skipped(skipped), file=sys.stderr)
     rate = f"{n_tokens / seconds:.1f} tokens/s"
     print(f"{n_texts} texts, {n_tokens} tokens, {seconds:.2f} s, {rate}", file=sys.stderr)
 

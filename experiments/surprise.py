@@ -84,7 +84,7 @@ def main(text: str = None, file: str = None, html: str = None, model_size: str =
     if (text is None) == (file is None):
         raise ValueError("give either a text, in quotes, or --file=PATH")
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
-    ids = [encoder.end_of_text, *encoder.encode(read_text(file) if text is None else text)]
+    ids = [*encoder.start_ids, *encoder.encode(read_text(file) if text is None else text)]
     n_tokens = len(ids) - 1
     rows = list(progress_bar(surprises(ids, params, hparams["n_head"]), n_tokens, "token"))
     tokens, bits = token_texts(encoder, ids[1:]), [bits for bits, _ in rows]

@@ -42,7 +42,7 @@ def merge(tokens, pair):
 
 def colourize(texts):
     """Join texts on alternating background colours. Outside a terminal, join them with spaces."""
-    if not sys.stdout.isatty():
+    if not (hasattr(sys.stdout, "isatty") and sys.stdout.isatty()):
         return " ".join(texts)
     return "".join(map(on_colour, texts, itertools.cycle(COLOURS)))
 

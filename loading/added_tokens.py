@@ -5,8 +5,8 @@
     special_tokens_map.json    {"bos_token": "<s>", "pad_token": {"content", flags}, ...}, in older folders
     added_tokens.json          {text: id}
 
-The flags are lstrip, rstrip, single_word and normalized: `encoder.AddedToken`. As in transformers, a token that
-only has a name gets the next free id, and bos_token, eos_token and unk_token are <|endoftext|> by default.
+The flags are lstrip, rstrip, single_word and normalized: `encoder.AddedToken`. As in transformers, a token
+that only has a name gets the next free id, and bos_token, eos_token and unk_token default to <|endoftext|>.
 """
 
 from encoder import END_OF_TEXT, AddedToken

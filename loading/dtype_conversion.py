@@ -45,11 +45,15 @@ def read_tensor(data, entry):
 
 
 def to_float32(stored, dtype):
-    """Convert float16, bfloat16 and float64 to float32. Other dtypes stay as they are. [...] -> [...]."""
+    """Convert float16, bfloat16 and float64 to float32. Other dtypes stay as they are. [...] -> [...].
+
+    A float64 that is too large for float32 becomes infinity.
+    """
     if dtype == "bfloat16":  # the upper 16 bits of a float32
         return np.left_shift(stored, 16, dtype="<u4")[...].view("<f4")
     if dtype in ("float16", "float64"):
-        return stored.astype(np.float32)
+        with np.errstate(over="ignore", invalid="ignore"):  # invalid: signaling NaNs
+            return stored.astype(np.float32)
     return stored
 
 

@@ -54,6 +54,10 @@ def check_file(file, path):
         list_shards(path)
     elif file.endswith(".safetensors"):
         read_safetensors_header(path)
+    elif file.endswith(".bin"):
+        from loading.pytorch_checkpoint import read_pytorch_tensors  # on use: a slow import
+
+        read_pytorch_tensors(path)
 
 
 def check_tensors(index_path, path):

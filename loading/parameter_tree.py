@@ -16,7 +16,7 @@ from loading.tf_checkpoint import read_tf_checkpoint
 from loading.untrusted_files import CheckpointError, error_context
 
 PREFIXES = re.compile(r"^((module|_orig_mod|transformer|model)\.)+")
-PARTS = re.compile(r"(h|wte|wpe|ln_f)\.")
+PARTS = re.compile(r"(h|wte|wpe|ln_f|lm_head)\.")
 TF_PARTS = re.compile(r"model/.*/[gwb]$|model/w[tp]e$")  # not model/wte/Adam, which an optimizer stores
 MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # constants in old files
 
@@ -99,7 +99,7 @@ def hub_name(name):
 
 
 def skip_extra(tensors, parts, hparams):
-    """Warn of tensors that are left. Raises CheckpointError if the name of one is in `parts`, those of GPT-2."""
+    """Warn of tensors that are left. Raises CheckpointError if one is in `parts`, the names of GPT-2."""
     if unknown := [name for name in tensors if parts.match(name)]:
         raise CheckpointError(f"{min(unknown)} is not in a model of {hparams['n_layer']} layers")
     if tensors:

@@ -62,7 +62,7 @@ def load_openai_encoder(folder):
 
 
 def make_encoder(vocabulary_path, merges_path):
-    """Build an Encoder from two files. <|endoftext|> is its only added token. Raises as `get_encoder` does."""
+    """Build an Encoder from two files. Its only added token is <|endoftext|>. Raises as `get_encoder`."""
     vocabulary, merges = read_vocabulary(vocabulary_path), read_merges(merges_path)
     added_tokens = [AddedToken(text, vocabulary[text]) for text in (END_OF_TEXT,) if text in vocabulary]
     with error_context(f"{vocabulary_path} and {merges_path.name} do not match"):
@@ -129,6 +129,8 @@ def parse_tokenizer(tokenizer):
 
     Raises CheckpointError if the contents are malformed, or a setting is not in SUPPORTED_TOKENIZER.
     """
+    if kind := other_kind(tokenizer):
+        raise CheckpointError(f"this is a {kind} tokenizer; only byte-level BPE is supported")
     for part, settings in SUPPORTED_TOKENIZER.items():
         values = tokenizer.get(part) or {}
         for name, supported in settings.items():
@@ -144,3 +146,14 @@ def parse_tokenizer(tokenizer):
     except (TypeError, ValueError):
         raise CheckpointError("the merges are not a list of pairs of tokens") from None
     return vocabulary, merges
+
+
+def other_kind(tokenizer):
+    """Name the kind of a tokenizer.json that is no byte-level BPE, or return None."""
+    model, pre_tokenizer = (tokenizer.get(part) for part in ("model", "pre_tokenizer"))
+    model = model if isinstance(model, dict) else {}
+    if model.get("type") in ("WordPiece", "WordLevel"):
+        return model["type"]
+    if model.get("type") == "Unigram" or model.get("byte_fallback") or "Metaspace" in str(pre_tokenizer):
+        return "SentencePiece"
+    return None

@@ -7,6 +7,7 @@ import os
 
 MAX_SIZE = 2**26  # bytes; default limit for a file that is read into memory. Real ones have up to 10 MB
 CHARS_PER_PART = 8  # fewest characters per list or object in a JSON file; the densest real ones have 10
+LFS_POINTER = b"version https://git-lfs"  # the first bytes of a pointer, which a clone without LFS has
 MAX_DIGITS = 40  # of an integer in JSON; transformers writes 31 digits for "no limit"
 
 
@@ -24,17 +25,23 @@ def error_context(context):
 
 
 def map_file(path):
-    """Memory-map a whole file, read-only. An empty file cannot be mapped and becomes b""."""
+    """Memory-map a whole file, read-only. An empty file cannot be mapped and becomes b"".
+
+    Raises CheckpointError for a Git LFS pointer.
+    """
     with open(path, "rb") as file:
-        is_empty = os.fstat(file.fileno()).st_size == 0
-        return b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        if os.fstat(file.fileno()).st_size == 0:
+            return b""
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    reject_lfs_pointer(data, path)
+    return data
 
 
 def read_bytes(path, max_size=MAX_SIZE):
     """Read a whole file.
 
     Raises:
-        CheckpointError: the file exceeds max_size bytes.
+        CheckpointError: the file exceeds max_size bytes, or is a Git LFS pointer.
         FileNotFoundError: the file does not exist.
     """
     with open(path, "rb") as file:
@@ -42,7 +49,16 @@ def read_bytes(path, max_size=MAX_SIZE):
         content = file.read(min(size, max_size) + 1)  # not max_size: read allocates what it is asked for
     if len(content) > max_size:
         raise CheckpointError(f"{path}: the file exceeds its limit of {max_size} bytes")
+    reject_lfs_pointer(content, path)
     return content
+
+
+def reject_lfs_pointer(data, path):
+    """Raise CheckpointError if the data of a file is a pointer of Git LFS instead of its content."""
+    if data[: len(LFS_POINTER)] == LFS_POINTER:
+        raise CheckpointError(
+            f"{path}: this is a Git LFS pointer, not the file itself; run `git lfs pull` in the clone"
+        )
 
 
 def read_text(path, max_size=MAX_SIZE):

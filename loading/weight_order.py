@@ -39,7 +39,7 @@ def order_weights(params, weight_paths):
     """
     places = list(find_arrays(params))
     arrays = transposed(places)
-    if sum(array.nbytes for array in arrays) >= MIN_SIZE:
+    if sum(array.nbytes for array in arrays) >= MIN_SIZE and not is_in_hub_cache(weight_paths[0]):
         arrays = load_ordered(params, arrays, weight_paths)
     else:
         check_finite(params, weight_paths[0])
@@ -48,6 +48,15 @@ def order_weights(params, weight_paths):
         ordered = np.require(array, requirements=["C", "ALIGNED"])
         ordered.flags.writeable = False
         tree[name] = ordered.T if is_transposed else ordered
+
+
+def is_in_hub_cache(path):
+    """Whether a file is in the cache of the hub's own tools, models--OWNER--NAME/snapshots/COMMIT/FILE.
+
+    Nothing is written there. So a large model is transposed in memory at each start.
+    """
+    snapshots = path.absolute().parent.parent
+    return snapshots.name == "snapshots" and snapshots.parent.name.startswith("models--")
 
 
 def check_finite(params, path):

@@ -13,7 +13,6 @@ import socket
 import subprocess
 import sys
 import threading
-import warnings
 
 import numpy as np
 import pytest
@@ -45,6 +44,17 @@ settings.load_profile("default")
 
 def pytest_addoption(parser):
     parser.addoption("--fuzz_cases", type=int, default=5000, help="cases of test_damaged_files.py, in total")
+
+
+@pytest.fixture(autouse=True)
+def hub_home(monkeypatch, tmp_path_factory):
+    """An empty home folder for the hub's tools, and none of their settings."""
+    for name in os.environ:
+        if name.startswith(("HF_", "HUGGING", "TRANSFORMERS_", "GPT2_MIRROR")):
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("hub")
+    monkeypatch.setenv("HF_HOME", str(home))
+    return home
 
 
 @pytest.fixture(autouse=True)
@@ -261,8 +271,6 @@ def run_here(monkeypatch, capsys):
 
     def run_here(*arguments):
         monkeypatch.setattr(sys, "argv", ["gpt2.py", *arguments])
-        monkeypatch.setattr(sys, "stdout", sys.stdout)  # cli.exit_status.run replaces these two
-        monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)
         with pytest.raises(SystemExit) as exit_info:
             cli.exit_status.run(cli.flags.main)
         stdout, stderr = capsys.readouterr()
@@ -273,14 +281,14 @@ def run_here(monkeypatch, capsys):
 
 @pytest.fixture
 def terminal(start):
-    """terminal(*arguments): `start` the demo model in a terminal. Returns (process, terminal)."""
+    """terminal(*arguments, model="demo"): `start` in a terminal. Returns (process, terminal)."""
     ends = []
 
-    def terminal(*arguments):
+    def terminal(*arguments, model="demo"):
         ours, theirs = os.openpty()
         ends.append(ours)
         streams = dict.fromkeys(("stdin", "stdout", "stderr"), theirs)
-        process = start("--model_size=demo", *arguments, streams=streams, TERM="xterm")
+        process = start(f"--model_size={model}", *arguments, streams=streams, TERM="xterm")
         os.close(theirs)
         return process, ours
 

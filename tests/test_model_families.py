@@ -20,7 +20,12 @@ WHY = "PyTorch and transformers are not installed: pip install -r tests/requirem
 torch = pytest.importorskip("torch", reason=WHY)
 transformers = pytest.importorskip("transformers", reason=WHY)
 
-TEXTS = ["the cat", "once upon <|endoftext|> a time", "<s>the<pad> end</s>", "naïve [SEP] 12 <|startoftext|> le"]
+TEXTS = [
+    "the cat",
+    "once upon <|endoftext|> a time",
+    "<s>the<pad> end</s>",
+    "naïve [SEP] 12 <|startoftext|> le",
+]
 SIZES = {"n_positions": 96, "n_embd": 16, "n_head": 2, "n_layer": 3, "initializer_range": 0.3}
 RUSSIAN = {"bos_token": "<s>", "eos_token": "</s>", "pad_token": "<pad>", "unk_token": "<unk>"}
 CRFM = {"scale_attn_by_inverse_layer_idx": True, "reorder_and_upcast_attn": True}

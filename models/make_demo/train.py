@@ -183,7 +183,7 @@ def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100, 
     first_step = load_checkpoint(checkpoint, settings, model, optimizers)
     progress = tqdm(range(first_step, n_steps), initial=first_step, total=n_steps, desc="train", unit="step")
     for step in progress:
-        if step == n_steps * 3 // 10:
+        if step == n_steps * 7 // 20:
             spread_embeddings(model, seed)
         picks = np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE) % len(rows)  # starts over
         batch = torch.from_numpy(rows[picks].astype(np.int64)).to(device)  # [BATCH_SIZE, N_CTX + 1]
@@ -223,7 +223,7 @@ def openai_variables(model):
 
 def main(
     folder: str = None,
-    n_steps: int = 9000,
+    n_steps: int = 8000,
     learning_rate: float = 3e-3,
     seed: int = 0,
     steps_per_checkpoint: int = 100,

@@ -1,10 +1,12 @@
 """Exit statuses and streams of real processes: full disks, closed pipes, Ctrl-C, narrow encodings."""
 
+import errno
+import os
 import signal
 import sys
 import time
-import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.command_line import DEMO, PROMPT, QUIET, is_one_line
@@ -46,12 +48,61 @@ def test_full_disk_exits_with_status_1(start):
     assert "No space left" in stderr
 
 
+@pytest.fixture
+def closed_pipe():
+    """The end of a pipe that nobody reads."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
 @posix
-def test_closed_pipe_exits_with_status_1(start):
-    process = start(PROMPT, DEMO)
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        ("gpt2.py", [PROMPT, DEMO]),
+        ("gpt2.py", [PROMPT, DEMO, "--stream=False"]),
+        ("gpt2.py", [PROMPT, DEMO, "--score"]),
+        ("gpt2.py", [PROMPT, DEMO, "--n_samples=2"]),
+        ("gpt2_pico.py", [PROMPT, DEMO]),
+        ("utils.py", ["demo", "--verify"]),
+    ],
+)
+def test_closed_pipe_ends_silently_with_status_1(start, closed_pipe, script, arguments):
+    """PYTHONDEVMODE also reports errors in destructors."""
+    process = start(*arguments, script=script, streams={"stdout": closed_pipe}, PYTHONDEVMODE="1")
+    assert process.communicate(timeout=60) == (None, "")
+    assert process.returncode == 1
+
+
+@posix
+def test_pipe_that_closes_after_the_first_line_ends_silently(start, tmp_path):
+    """As `| head -1`."""
+    (tmp_path / "prompts").write_text("The king\n" * 1000)
+    process = start("--prompts_file=prompts", DEMO, PYTHONDEVMODE="1")
+    assert process.stdout.readline().startswith('{"prompt": "The king"')
     process.stdout.close()
+    assert process.stderr.read() == ""
     assert process.wait(timeout=60) == 1
-    assert is_one_line(process.stderr.read())
+
+
+@posix
+@pytest.mark.parametrize(("size", "status"), [("demo", 1), ("125M", 2)])
+def test_closed_stderr_keeps_the_exit_status(start, closed_pipe, size, status):
+    """As `2>&1 | head -1`."""
+    streams = {"stdout": closed_pipe, "stderr": closed_pipe}
+    assert start(PROMPT, f"--model_size={size}", streams=streams).wait(timeout=60) == status
+
+
+@pytest.mark.parametrize(
+    ("platform", "path", "expected"), [("nt", None, 1), ("nt", "a?", 0), ("posix", None, 0)]
+)
+def test_windows_reports_a_closed_pipe_as_einval(monkeypatch, platform, path, expected):
+    monkeypatch.setattr(exit_status, "os", SimpleNamespace(name=platform))
+    error = OSError(errno.EINVAL, "Invalid argument")
+    error.filename = path
+    assert exit_status.is_closed_pipe(error) == expected
 
 
 @posix
@@ -105,7 +156,6 @@ def test_ctrl_c_while_tqdm_acquires_its_lock_exits_with_status_130(monkeypatch, 
             tqdm.get_lock().release()  # RuntimeError
 
     monkeypatch.setattr(sys, "argv", ["gpt2.py"])
-    monkeypatch.setattr(warnings, "showwarning", warnings.showwarning)  # run() replaces it
     with pytest.raises(expected) as raised:
         exit_status.run(main)
     assert expected is RuntimeError or raised.value.code == 130

@@ -1,11 +1,16 @@
 """Prompts from arguments, files and pipes."""
 
+import gzip
 import json
 import re
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from support.command_line import DEMO, PROMPT, PROMPTS, QUIET, assert_error, json_lines
 from support.paths import posix
+
+from cli.prompts import read_prompts_file, split_texts
 
 
 @pytest.mark.parametrize(
@@ -71,25 +76,83 @@ def test_prompts_from_json_lines(run, source, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("\n  \none\n\t\n two \n\n", ["one", " two "]),
+        ("one\r\n\r\ntwo\r\n", ["one", "two"]),
+        ("one\r\rtwo\r", ["one", "two"]),
+        ("one\u2028 two\x0b\x0c\x85three", ["one\u2028 two\x0b\x0c\x85three"]),
+        ('{curly}\n{"a": 1}\n', ["{curly}", '{"a": 1}']),
+        ('["a"] is a list\n[1] two\n', ['["a"] is a list', "[1] two"]),
+        ("[ 1 ] one\n{ two\n{\n", ["[ 1 ] one", "{ two", "{"]),
+        ('"one"\n12\nnull\n', ['"one"', "12", "null"]),
+        ('\n{"prompt": "one"}\n\n{"prompt": " two\\n"}\r\n', ["one", " two\n"]),
+        ('\ufeff{"id": {}, "prompt": "one"}', ["one"]),
+        ('["one", {"prompt": "two", "id": 2}]', ["one", "two"]),
+        ('\ufeff\n[\n  {"prompt": "one"},\n  {"prompt": "two"}\n]\n', ["one", "two"]),
+    ],
+)
+def test_prompts_file_is_text_json_lines_or_a_json_array(tmp_path, content, expected):
+    path = tmp_path / "prompts"
+    for compress in (bytes, gzip.compress):
+        path.write_bytes(compress(content.encode("utf-8")))
+        assert read_prompts_file(path) == expected
+
+
+@given(st.lists(st.text(min_size=1), min_size=1), st.sampled_from([None, 1]), st.booleans())
+def test_any_text_can_be_a_prompt_in_json(texts, indent, is_ascii):
+    prompts = [text for text in texts if text.encode("utf-8", "ignore").decode() == text] or ["a"]
+    options = {"indent": indent, "ensure_ascii": is_ascii}
+    mixed = [{"prompt": text} if number % 2 else text for number, text in enumerate(prompts)]
+    assert list(split_texts(json.dumps(mixed, **options), "").values()) == prompts
+    lines = "\n".join(json.dumps({"prompt": text}, ensure_ascii=is_ascii) for text in prompts)
+    assert list(split_texts(lines, "").values()) == prompts
+
+
+@pytest.mark.parametrize(
     ("content", "error"),
     [
-        ("", "line 1: the prompt is empty"),
-        ("one\n\nthree\n", "line 2: the prompt is empty"),
-        ("\none\n", "line 1: the prompt is empty"),
-        ('{"prompt": "one"}\ntwo\n', 'line 2: expected a JSON object with a text as "prompt"'),
+        ("", "has no prompts"),
+        (" \n\n\t\n", "has no prompts"),
+        ("[]", "has no prompts"),
+        ('{"prompt": "one"}\n\ntwo\n', 'line 3: expected a JSON object with a text as "prompt"'),
+        ('{"prompt": "one"\n{"prompt": "two"}\n', "line 1: expected"),
         ('{"prompt": "one"}\n{"text": "two"}\n', "line 2: expected"),
         ('{"prompt": "one"}\n{"prompt": 2}\n', "line 2: expected"),
         ('{"prompt": "one"}\n["prompt"]\n', "line 2: expected"),
+        ('{"prompt": "one"}\n"two"\n', "line 2: expected"),
+        ('{"text": "one"}\n{"text": "two"}\n', "line 1: expected"),
         ('{"prompt": ""}\n', "line 1: the prompt is empty"),
         ('{"prompt": "\\ud800"}\n', "line 1: expected"),
-        ('{"prompt": ' + "[" * 100_000, "line 1: expected"),
+        ('{"prompt": "one"}\n{"prompt": ' + "[" * 100_000, "line 2: expected"),
+        ('["one", 2]', "item 2: expected"),
+        ('["one", "\\ud800"]', "item 2: expected"),
+        ('["one", {"text": "two"}]', "item 2: expected"),
+        ('["one", ""]', "item 2: the prompt is empty"),
+        ('[\n"one",\n"two",\n]\n', "expected a complete JSON array"),
+        ('{\n"prompt": "one"\n}\n', "expected a complete JSON array"),
         ("caf\udce9\n", "is not UTF-8: the byte at offset 3 is invalid"),
+        ("\x1f\udc8b\x08", "is a damaged gzip file"),
     ],
 )
-def test_invalid_line_is_rejected_before_any_output(run_here, tmp_path, content, error):
+def test_invalid_prompts_are_rejected_before_any_output(run_here, tmp_path, content, error):
     (tmp_path / "prompts").write_bytes(content.encode("utf-8", "surrogateescape"))
     status, stdout, stderr = run_here(f"--prompts_file={tmp_path / 'prompts'}", DEMO)
     assert (status, stdout) == (2, "")
     assert stderr.startswith(f"gpt2.py: {tmp_path / 'prompts'}")
     assert error in stderr
     assert stderr.count("\n") == 1
+
+
+def test_damaged_gzip_files_are_rejected(tmp_path):
+    """Every truncated file and every changed byte of the data gives an error, or the same text."""
+    path = tmp_path / "prompts.gz"
+    content = gzip.compress(b"Once upon a time\nThe king\n" * 3)
+    damaged = [content[:end] for end in range(2, len(content))]
+    damaged += [content[:n] + bytes([content[n] ^ 1]) + content[n + 1 :] for n in range(2, len(content))]
+    for changed in damaged:
+        path.write_bytes(changed)
+        try:
+            assert read_prompts_file(path) == ["Once upon a time", "The king"] * 3
+        except ValueError as error:
+            assert str(path) in str(error)

@@ -10,9 +10,11 @@ from support.downloads import HUB_FILES, partial_files
 from support.model_server import Fault
 from support.paths import HUB_MODEL, files_in
 
-from loading.model_folder import SHARD_INDEX
 from loading.safetensors import read_safetensors
+from loading.shard_index import read_shards
 from utils import find_model_dir, load_encoder_hparams_and_params
+
+SHARD_INDEX = "model.safetensors.index.json"
 
 
 def test_a_redirect_to_a_server_without_HEAD_is_followed(server, tmp_path):
@@ -42,16 +44,19 @@ def test_an_unknown_model_is_reported(server, tmp_path):
     assert files_in(tmp_path) == []
 
 
-def test_a_model_with_only_a_pickle_is_rejected(server, tmp_path):
+def test_a_model_with_only_a_pickle_is_downloaded(server, tmp_path):
+    torch = pytest.importorskip("torch")
     other = shutil.copytree(HUB_MODEL, tmp_path / "served")
     for path in other.glob("model*"):
         path.unlink()
-    (other / "pytorch_model.bin").write_bytes(b"")
+    tensors = read_shards(HUB_MODEL / SHARD_INDEX, read_safetensors)
+    torch.save({name: torch.tensor(tensor) for name, tensor in tensors.items()}, other / "pytorch_model.bin")
     server.folders["OWNER/OTHER"] = other
-    with pytest.raises(
-        FileNotFoundError, match=r"has no model\.safetensors; other formats are not supported"
-    ):
-        find_model_dir("hf:OWNER/OTHER", tmp_path / "models", server.url)
+    _, _, params = load_encoder_hparams_and_params("hf:OWNER/OTHER", tmp_path / "models", server.url)
+    _, _, expected = load_encoder_hparams_and_params(HUB_MODEL)
+    for loaded, original in ((params, expected), (params["ln_f"], expected["ln_f"])):
+        for name in loaded.keys() - {"blocks", "ln_f", "eps"}:
+            np.testing.assert_array_equal(loaded[name], original[name])
 
 
 def test_weights_that_do_not_match_the_hub_s_sha256_are_discarded(server, tmp_path, fast_retries):
@@ -110,7 +115,7 @@ def test_a_model_with_a_new_set_of_shards_is_downloaded(server, tmp_path, fast_r
     """The first of two shards is complete, the second partial. Then there are three, with other values."""
     served = shutil.copytree(HUB_MODEL, tmp_path / "served")
     server.folders["OWNER/NAME"] = served
-    tensors = read_safetensors(HUB_MODEL / SHARD_INDEX)
+    tensors = read_shards(HUB_MODEL / SHARD_INDEX, read_safetensors)
     first, second = write_shards(served, tensors, 2)
     # Twice: the request that is redirected counts, too.
     server.faults[second] = [Fault("disconnect", times=2, at=20_000), Fault("500")]
@@ -124,5 +129,5 @@ def test_a_model_with_a_new_set_of_shards_is_downloaded(server, tmp_path, fast_r
     load_encoder_hparams_and_params("hf:OWNER/NAME", tmp_path / "models", server.url)
     for file in (SHARD_INDEX, *shards):
         assert (folder / file).read_bytes() == (served / file).read_bytes()
-    for name, tensor in read_safetensors(folder / SHARD_INDEX).items():
+    for name, tensor in read_shards(folder / SHARD_INDEX, read_safetensors).items():
         np.testing.assert_array_equal(tensor, -tensors[name])

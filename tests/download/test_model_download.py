@@ -12,6 +12,7 @@ from support.model_server import Fault
 from support.paths import DATA_FILE, posix
 
 from loading.model_folder import OPENAI_FILES
+from loading.untrusted_files import MAX_SIZE
 from utils import DEMO_DIR, find_model_dir
 
 
@@ -74,11 +75,11 @@ def test_persistent_faults_are_reported_and_leave_no_bad_file(server, model_dir,
 
 def test_small_files_have_a_maximum_size(server, download_124M, tmp_path):
     other = shutil.copytree(DEMO_DIR, tmp_path / "other")
-    (other / "hparams.json").write_bytes(bytes(20_000_000))
+    (other / "hparams.json").write_bytes(bytes(2 * MAX_SIZE))
     server.folders["124M"] = other
-    with pytest.raises(OSError, match=r"hparams\.json exceeds 8388608 bytes, the limit for this file"):
+    with pytest.raises(OSError, match=r"hparams\.json exceeds \d+ bytes, the limit for this file"):
         download_124M()
-    assert server.n_bytes_sent < 20_000_000
+    assert server.n_bytes_sent < 2 * MAX_SIZE
 
 
 # Disks.

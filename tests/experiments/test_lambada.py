@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import lambada
 import pytest
@@ -50,13 +51,25 @@ def test_lambada_prints_its_scores(run_experiment, encoder, reference, lambada_p
 
 
 @pytest.mark.parametrize(
-    "line", ["", "{", "[]", "[" * 9999, '{"text": 1}', '{"text": " king "}', '{"txt": "a king"}']
+    "line", ["{", "[]", "[" * 9999, '{"text": 1}', '{"text": " king "}', '{"txt": "a king"}']
 )
 def test_error_names_the_bad_line(run_experiment, tmp_path, line):
-    (tmp_path / "bad.jsonl").write_text(json.dumps({"text": TEXTS[0]}) + f"\n{line}\n{line}")
+    (tmp_path / "bad.jsonl").write_text(json.dumps({"text": TEXTS[0]}) + f"\n\n{line}\n{line}")
     status, stdout, stderr = run_experiment("lambada.py", "--model_size=demo", "bad.jsonl")
     assert (status, stdout) == (2, "")
-    assert stderr == 'lambada.py: bad.jsonl, line 2: expected {"text": ...} with two or more words\n'
+    assert re.fullmatch(r"lambada\.py: bad\.jsonl, line 3: expected .*\n", stderr)
+
+
+def test_blank_lines_are_skipped(tmp_path):
+    (tmp_path / "texts").write_text('\n{"text": "a b c"}\n \n{"text": "d e "}\n\n', encoding="utf-8")
+    assert lambada.read_texts(tmp_path / "texts") == [("a b", " c"), ("d", " e")]
+
+
+def test_file_without_texts_is_rejected(run_experiment, tmp_path):
+    (tmp_path / "empty").write_text("\n\n")
+    status, stdout, stderr = run_experiment("lambada.py", "--model_size=demo", "empty")
+    assert (status, stdout) == (2, "")
+    assert stderr == "lambada.py: empty has no texts\n"
 
 
 # paper_table.py

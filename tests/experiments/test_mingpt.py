@@ -1,10 +1,13 @@
 """mingpt.py: its logits, loss and text equal those of PyTorch models, in every layout of their files."""
 
+import json
+
 import mingpt
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.hub_folder import byte_encoder
 from support.torch_models import LAYOUTS, random_model, save
 
 import gpt2
@@ -86,15 +89,6 @@ def test_half_precision_and_flash_attention_masks_are_read(layout, tmp_path):
 # The activation.
 
 
-def test_exact_gelu_equals_torch():
-    x = np.linspace(-12, 12, 10_001, dtype=np.float32).reshape(73, 137)
-    gelu = mingpt.exact_gelu(x)
-    assert (gelu.dtype, gelu.shape) == (np.float32, x.shape)
-    exact = F.gelu(torch.from_numpy(x).double()).numpy()
-    np.testing.assert_allclose(gelu, exact, rtol=2e-6, atol=1e-7)
-    assert np.max(np.abs(gpt2.gelu(x) - exact)) > 1e-4
-
-
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("gelu", [None, "exact", "tanh"])
 def test_gelu_depends_on_the_layout_or_the_flag(layout, gelu, tmp_path):
@@ -104,6 +98,25 @@ def test_gelu_depends_on_the_layout_or_the_flag(layout, gelu, tmp_path):
     expected = mingpt.exact_gelu if is_exact else tanh_gelu
     assert [block["mlp"]["act"] for block in params["blocks"]] == [expected, expected]
     assert gpt2.gelu is tanh_gelu
+
+
+@pytest.mark.parametrize(("activation", "is_exact"), [("gelu", True), ("gelu_new", False)])
+def test_a_fork_can_name_its_gelu(activation, is_exact, tmp_path):
+    tensors = random_model("minGPT").state_dict()
+    model_args = {"n_head": 3, "activation_function": activation}
+    torch.save({"model": tensors, "model_args": model_args}, tmp_path / "ckpt.pt")
+    params, _ = mingpt.load(tmp_path / "ckpt.pt")
+    assert (params["blocks"][0]["mlp"]["act"] is mingpt.exact_gelu) == is_exact
+
+
+@pytest.mark.parametrize("model_args", [{}, {"n_head": 3, "activation": "relu"}])
+def test_a_file_that_does_not_tell_its_gelu_is_a_question(model_args, tmp_path):
+    tensors = random_model("minGPT").state_dict()
+    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(".attn.bias")}
+    torch.save({"model": tensors, "model_args": model_args}, tmp_path / "ckpt.pt")
+    with pytest.raises(ValueError, match="pass --gelu=exact or --gelu=tanh"):
+        mingpt.load(tmp_path / "ckpt.pt")
+    mingpt.load(tmp_path / "ckpt.pt", gelu="tanh")
 
 
 @pytest.mark.parametrize("gelu", ["exact", "tanh"])
@@ -158,6 +171,27 @@ def test_command_prints_the_text_of_the_model(layout, run_experiment, tmp_path):
     flags = ["--n_head=3", "--gelu=tanh" if layout == "minGPT" else "--gelu=exact"]
     result = run_experiment("mingpt.py", "model.npz", "--prompt=ca", "--text=input.txt", *greedy, *flags)
     assert result == (0, chars + "\n", "")
+
+
+def test_words_and_bpe_are_tokens_too(run_experiment, tmp_path):
+    words = [f"w{n:02d}" for n in range(27)]
+    (tmp_path / "input.txt").write_text(" ".join(words), encoding="utf-8")
+    model = random_model("nanoGPT")
+    save(model, tmp_path / "ckpt.pt", "nanoGPT")
+    greedy = ["--temperature=0", "--n_tokens_to_generate=10"]
+    result = run_experiment("mingpt.py", "ckpt.pt", "--words=input.txt", "--prompt=w03 w01", *greedy)
+    ids = greedy_ids(model, [3, 1], 12)
+    assert result == (0, " ".join(words[token_id] for token_id in ids) + "\n", "")
+
+    encoder = byte_encoder()
+    (tmp_path / "bpe").mkdir()
+    (tmp_path / "bpe" / "encoder.json").write_text(json.dumps(encoder.encoder), encoding="utf-8")
+    (tmp_path / "bpe" / "vocab.bpe").write_text("#version: 0.2\n", encoding="utf-8")
+    model = LAYOUTS["nanoGPT"](n_vocab=264, n_ctx=16, n_embd=24, n_head=3, n_layer=2)  # nanoGPT pads n_vocab
+    save(model, tmp_path / "ckpt.pt", "nanoGPT")
+    result = run_experiment("mingpt.py", "ckpt.pt", "--encoder=bpe", "--prompt=ab", *greedy)
+    encoder.decoder = dict.fromkeys(range(264), "") | encoder.decoder
+    assert result == (0, encoder.decode(greedy_ids(model, encoder.encode("ab"), 12)) + "\n", "")
 
 
 def test_seed_makes_sampling_repeatable_and_top_k_limits_it(run_experiment, tmp_path):

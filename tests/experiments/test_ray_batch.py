@@ -1,5 +1,6 @@
 """ray_batch.py: real workers, some of them killed, give the same results as gpt2.py in one process."""
 
+import gzip
 import json
 import os
 import random
@@ -17,7 +18,7 @@ pytest.importorskip("ray", reason="ray_batch.py needs ray[data]")
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ray_batch import Worker, count_rows
+from ray_batch import Worker, read_texts
 from support.paths import EXPERIMENTS, ROOT
 
 from generation.scoring import score
@@ -205,35 +206,73 @@ def test_equal_prompts_get_equal_texts(demo):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"prompt": "a"}\n{"prompt": \n', "row 2: there is no text"),
-        ('{"prompt": "a"}\n{"text": "b"}\n', "row 2: there is no text"),
-        ('{"prompt": 1}\n', "row 1: there is no text"),
-        ('{"prompt": "\\ud800"}\n', "row 1: there is no text"),
-        ("[]\n", "row 1: there is no text"),
-        ("\n", "row 1: there is no text"),
+        ('{"prompt": "a"}\n\n{"prompt": \n', "line 3: expected a JSON object"),
+        ('{"prompt": "a"}\n{"text": "b"}\n', "line 2: expected a JSON object"),
+        ('{"prompt": 1}\n', "line 1: expected a JSON object"),
+        ('{"prompt": "\\ud800"}\n', "line 1: expected a JSON object"),
+        ("[[]]\n", "item 1: expected a JSON object"),
     ],
 )
 def test_bad_rows_are_rejected(tmp_path, content, message):
     for file in tmp_path / "rows.jsonl", tmp_path / "rows.parquet":
         file.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
-        count_rows(tmp_path / "rows.jsonl", "prompt")
+        read_texts(tmp_path / "rows.jsonl", "prompt")
     with pytest.raises(ValueError, match="row 1: there is no text"):  # it is not a Parquet file
-        count_rows(tmp_path / "rows.parquet", "prompt")
+        read_texts(tmp_path / "rows.parquet", "prompt")
+
+
+@pytest.mark.parametrize(("values", "row"), [(["a", None], 2), ([b"a"], 1), ([{"prompt": "a"}], 1), ([1], 1)])
+def test_bad_rows_of_parquet_files_are_rejected(tmp_path, values, row):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.table({"prompt": values}), path)
+    with pytest.raises(ValueError, match=f"row {row}: there is no text"):
+        read_texts(path, "prompt")
+    with pytest.raises(ValueError, match='row 1: there is no text as "text"'):
+        read_texts(path, "text")
+
+
+def write_rows_and_other_files(folder):
+    """Fill a folder with three files of rows and with eleven names to skip. Returns the prompts."""
+    (folder / "a.jsonl").write_text('\n{"prompt": "The king"}\n\n', encoding="utf-8")
+    (folder / "b.JSON.GZ").write_bytes(gzip.compress(b'["A", {"prompt": "Once"}]'))
+    pq.write_table(pa.table({"prompt": ["Then"]}), folder / "c.parquet")
+    hidden = [".DS_Store", ".jsonl", "._a.jsonl", ".c.parquet", "_settings.json"]
+    others = ["Thumbs.db", "desktop.ini", "a.jsonl.part", "rows\x1b.csv", "z.txt"]
+    for name in hidden + others:
+        (folder / name).write_bytes(b"\xff")
+    (folder / "more.jsonl").mkdir()
+    return ["The king", "A", "Once", "Then"]
+
+
+def test_other_files_of_a_folder_are_skipped_and_listed(start_ray, tmp_path):
+    (tmp_path / "rows").mkdir()
+    prompts = write_rows_and_other_files(tmp_path / "rows")
+    process = start_ray("rows", "--out=out", "--model_size=demo", "--n_tokens_to_generate=1", "--part_size=1")
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    assert [row["prompt"] for row in pq.read_table(tmp_path / "out").to_pylist()] == prompts
+    shown = ".DS_Store, ._a.jsonl, .c.parquet, .jsonl, Thumbs.db, _settings.json, a.jsonl.part, desktop.ini"
+    skipped, summary = stderr.splitlines()[-2:]
+    assert skipped == f"skipped 11 in the folder: {shown}, more.jsonl, rows .csv, ..."
+    assert summary.startswith("4 texts, ")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message", "status"),
     [
         (["rows.jsonl"], "--out is missing", 2),
-        (["rows.jsonl", "--out=out"], "row 2: there is no text", 2),
-        (["empty", "--out=out"], "there are no rows", 2),
-        (["missing.jsonl", "--out=out"], "No such file", 1),
+        (["rows.jsonl", "--out=out"], "line 2: expected", 2),
+        (["empty", "--out=out"], "there are no rows; skipped 1 in the folder: a.csv", 2),
+        (["missing.jsonl", "--out=out"], "No such file", 2),
+        (["damaged.jsonl.gz", "--out=out"], "damaged gzip file", 2),
         (["rows.jsonl", "--out=out", "--top_p=2"], "top_p", 2),
     ],
 )
 def test_bad_arguments_are_one_line_errors(start_ray, tmp_path, arguments, message, status):
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a"}\n{}\n', encoding="utf-8")
+    (tmp_path / "damaged.jsonl.gz").write_bytes(gzip.compress(b'["A"]')[:-1])
     (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "a.csv").touch()
     assert_rejected(start_ray(*arguments), message, status)
     assert not (tmp_path / "out").exists()

@@ -91,7 +91,11 @@ def test_a_malformed_tokenizer_json_is_rejected(hub_copy, place, value, message)
 @pytest.mark.parametrize(
     ("place", "value", "message"),
     [
-        (["model", "type"], "Unigram", "the model is not GPT-2's: only type 'BPE' is supported"),
+        (["model", "type"], "Unigram", "this is a SentencePiece tokenizer; only byte-level BPE is supported"),
+        (["model", "type"], "WordPiece", "this is a WordPiece tokenizer; only byte-level BPE is supported"),
+        (["pre_tokenizer", "type"], "Metaspace", "this is a SentencePiece tokenizer"),
+        (["model", "byte_fallback"], True, "this is a SentencePiece tokenizer"),
+        (["model", "type"], "Other", "the model is not GPT-2's: only type 'BPE' is supported"),
         (["model", "ignore_merges"], True, "only ignore_merges False is supported"),
         (["model", "dropout"], 0.1, "only dropout None is supported"),
         (["model", "continuing_subword_prefix"], "##", "only continuing_subword_prefix '' is supported"),

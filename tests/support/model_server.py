@@ -6,6 +6,7 @@ A `Fault` concerns GET requests, unless its kind begins with "HEAD" or is one of
     "login page"                        status 200 and a web page
     "redirect"                          a redirect to another address of the file
     "trickle"                           a header that never ends
+    "HEAD close"                        no response at all
     "disconnect", "stall"               the body ends, or stops, after `at` bytes
     "disconnect, new ETag"              the same, and each response has another ETag
     "disconnect, no length"             the same, without Content-Length
@@ -25,8 +26,9 @@ import hashlib
 import threading
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
+COMMIT = "0123456789abcdef0123456789abcdef01234567"  # that all revisions name
 HEAD_AND_GET = ("login page", "trickle", "huge length")
 
 
@@ -57,7 +59,9 @@ class File:
 class ModelServer(ThreadingHTTPServer):
     """Serves folders of files: {"124M": folder} in OpenAI's layout, {"OWNER/NAME": folder} in the hub's.
 
-    On the hub the files are under OWNER/NAME/resolve/main/. Weights redirect to cdn/, which rejects HEAD.
+    On the hub the files are under OWNER/NAME/resolve/main/, and those of "OWNER/NAME@REVISION" under
+    OWNER/NAME/resolve/REVISION/, with %2F in place of a slash in REVISION. Weights redirect to cdn/, which
+    rejects HEAD.
     """
 
     daemon_threads = True
@@ -69,6 +73,9 @@ class ModelServer(ThreadingHTTPServer):
         self.folders = folders
         self.faults = {}  # file -> Faults, in sequence
         self.requests = []  # (HTTP command, file, first byte of the range)
+        self.authorizations = []  # (host, Authorization header or None) of each request for a file
+        self.rejections = {}  # name of a model -> function(Authorization) -> (status, X-Error-Code) or None
+        self.cdn_url = ""  # the address of cdn/, if it is another one
         self.n_bytes_sent = 0  # in bodies
         self.on_bytes_sent = None  # a function to call with n_bytes_sent
         self.renamed = {}  # name of a model -> the new name, to which its URLs redirect
@@ -85,12 +92,14 @@ class ModelServer(ThreadingHTTPServer):
 
     def find(self, address):
         """Find the File at an address, or None -> (File, whether the address redirects to cdn/)."""
-        for prefix, folder in self.folders.items():
-            for base in (f"{prefix}/", f"{prefix}/resolve/main/", f"cdn/{prefix}/"):
+        for model, folder in self.folders.items():
+            name, _, revision = model.partition("@")
+            on_hub = f"{name}/resolve/{quote(revision or 'main', safe='')}/"
+            for base in (f"{name}/", on_hub, f"cdn/{name}/", f"cdn/{on_hub}"):
                 path = folder / address.removeprefix(base)
                 if address == f"{base}{path.name}" and path.is_file():
                     file = self.read(path, path.stat().st_mtime_ns)
-                    return file, "/resolve/" in base and path.suffix == ".safetensors"
+                    return file, base == on_hub and path.suffix == ".safetensors"
         return None, False
 
 
@@ -108,7 +117,7 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def respond(self):
-        address = unquote(self.path).strip("/")
+        address = self.path.strip("/")
         model, name = address.split("/resolve/")[0], address.split("/")[-1]
         if model in self.server.renamed:
             self.send_short(307, Location=f"/{address.replace(model, self.server.renamed[model], 1)}")
@@ -116,8 +125,14 @@ class Handler(BaseHTTPRequestHandler):
         start = int(self.headers.get("Range", "bytes=0-").removeprefix("bytes=").split("-")[0])
         self.server.requests.append((self.command, name, start))
         file, is_linked = self.server.find(address)
+        if file:
+            self.server.authorizations.append((self.headers["Host"], self.headers["Authorization"]))
         fault = self.next_fault(name)
-        if file is None:
+        reject = self.server.rejections.get(unquote(model), lambda authorization: None)
+        if rejection := reject(self.headers["Authorization"]):
+            status, code = rejection
+            self.send_short(status, **{"X-Error-Code": code})
+        elif file is None:
             self.send_short(404)
         elif fault and self.send_fault(fault.kind, address):
             pass
@@ -146,6 +161,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_short(200, b"<html>Log in, please", **{"Content-Type": content_type})
         elif kind == "redirect" and not address.startswith("cdn/"):
             self.send_short(302, Location=f"/cdn/{address}")
+        elif kind == "HEAD close":
+            self.close_connection = True
         elif kind == "trickle":
             self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
             while not self.server.closing.wait(0.05):
@@ -156,7 +173,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def redirect_to_cdn(self, address, file):
         linked = {"X-Linked-Size": str(len(file.content)), "X-Linked-ETag": f'"{file.sha256}"'}
-        self.send_short(302, Location=f"/cdn/{address.replace('/resolve/main', '')}", **linked)
+        location = f"{self.server.cdn_url}/cdn/{address}"
+        self.send_short(302, Location=location, **linked, **{"X-Repo-Commit": COMMIT})
 
     def send_short(self, status, body=b"", **headers):
         self.send_response(status)
@@ -171,6 +189,7 @@ class Handler(BaseHTTPRequestHandler):
         """Send the file from the byte `start` on, with the fault, if there is one."""
         content, (kind, cut_at) = file.content, (fault.kind, fault.at) if fault else ("", 0)
         headers = {"ETag": f'"{self.server.etag_prefix}{file.sha256[:16]}"'} if self.server.has_etag else {}
+        headers["X-Repo-Commit"] = COMMIT
         is_cut = kind.startswith("disconnect") or kind == "stall"
         status, body = 200, memoryview(content)
         if "new ETag" in kind:

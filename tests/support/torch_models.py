@@ -18,7 +18,7 @@ N_CTX, N_STEPS = 32, 300
 
 
 class Since2022(nn.Module):
-    """minGPT since 2022, and nanoGPT: is_tied makes wte the lm_head, and biases are optional there."""
+    """minGPT since 2022, and nanoGPT: there, wte is the lm_head, biases are optional, no masks are stored."""
 
     def __init__(self, n_vocab, n_ctx, n_embd, n_head, n_layer, bias=True, is_tied=False, gelu="tanh"):
         super().__init__()
@@ -55,6 +55,9 @@ class Since2022(nn.Module):
         self.lm_head = nn.Linear(n_embd, n_vocab, bias=False)
         if is_tied:
             self.lm_head.weight = self.transformer.wte.weight
+        else:
+            for block in self.transformer.h:
+                block.attn.register_buffer("bias", torch.tril(torch.ones(1, 1, n_ctx, n_ctx)))
 
     def forward(self, ids):
         """Token ids to logits. [n_batch, n_seq] -> [n_batch, n_seq, n_vocab]."""
