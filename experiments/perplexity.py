@@ -38,7 +38,7 @@ def encode_documents(encoder, text):
     first, *others = SEPARATOR.split(text)
     ids = [*encoder.start_ids, *encoder.encode(first)] if first or not others else []
     for document in others:
-        ids += [encoder.end_of_text, *encoder.encode(document)]
+        ids += [*encoder.stop_ids[:1], *encoder.encode(document)]
     return ids
 
 

@@ -122,7 +122,7 @@ class Worker:
 
     def generate(self, prompts):
         """Continue prompts. Returns a row of CONTINUATION for each; equal prompts get equal texts."""
-        task = {**self.model, "stop_id": self.encoder.end_of_text, **self.settings["task"]}
+        task = {**self.model, "stop_id": self.encoder.stop_ids, **self.settings["task"]}
         distinct = list(dict.fromkeys(prompts))
         completions = complete(self.encoder, distinct, task, self.settings["seed"], self.batch_size)
         results = dict(zip(distinct, completions, strict=True))
@@ -134,9 +134,9 @@ class Worker:
     def score(self, text):
         """Score a text. Returns a row of SCORE: log_prob is the sum over all tokens, in nats.
 
-        <|endoftext|> precedes the text, so that its first token has a score too.
+        The token that begins a text precedes it, so that its first token has a score too.
         """
-        ids = [self.encoder.end_of_text, *self.encoder.encode(text)]
+        ids = [*self.encoder.start_ids, *self.encoder.encode(text)]
         log_prob = float(score_ids(ids, **self.model).sum())
         n_bytes = len(text.encode("utf-8"))
         return {"text": text, "log_prob": log_prob, "n_tokens": len(ids) - 1, "n_bytes": n_bytes}

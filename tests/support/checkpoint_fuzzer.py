@@ -21,12 +21,14 @@ from loading.model_folder import load_folder
 from loading.untrusted_files import CheckpointError
 from support.bundle_writer import block, table, varint, with_trailer, write_bundle
 from support.hub_models import HUB, read_json
+from support.pytorch_fuzzer import change_pytorch
 from support.random_params import random_params
 
 if sys.platform != "win32":
     import resource
 
-TEXT = "The king gave his daughter to the old man. \u00e9\u4f60\U0001f642 12345   aaaaaaaaaaaaaaaaaaaaaa"
+HUB_FOLDERS = ("float32", "float16", "sharded", "pytorch", "pytorch_sharded", "pytorch_legacy")
+TEXT = "[MASK] <user name>[SEP] The king and the old man. \u00e9\u4f60\U0001f642 12345   aaaaaaaaaaaaaaaaaaaaaa"
 MAX_SECONDS = 1
 MAX_BYTES = 64 * 2**20
 NUMBERS = (0, 1, -1, 2, 127, 128, 255, 2**31 - 1, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 10**19, 10**30)
@@ -39,7 +41,12 @@ VALUES = (*NUMBERS, *TEXTS, None, True, [], {}, [[]], 0.5, 1e308)  # of JSON
 
 def make_models(folder):
     """Write a small good model in each format -> ({model: folder}, {model: file names})."""
-    models = {name: shutil.copytree(HUB / name, folder / name) for name in ("float32", "float16", "sharded")}
+    models = {name: shutil.copytree(HUB / name, folder / name) for name in HUB_FOLDERS}
+    mask = {"content": "[MASK]", "lstrip": True, "rstrip": True, "single_word": True, "normalized": False}
+    (models["float32"] / "added_tokens.json").write_text('{"<user name>": 301, "[SEP]": 302}')
+    (models["float32"] / "special_tokens_map.json").write_text(
+        json.dumps({"bos_token": mask, "pad_token": "a"})
+    )
     models["openai"] = make_openai_model(folder / "openai")
     names = {name: sorted(path.name for path in models[name].iterdir()) for name in models}
     for name in names:
@@ -85,6 +92,8 @@ def change_file(file, content, rng):
         return change_index(content, rng)
     if file.endswith(".safetensors"):
         return change_safetensors(content, rng)
+    if file.endswith(".bin"):
+        return change_pytorch(content, rng)
     return change_bytes(content, rng)
 
 
