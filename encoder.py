@@ -21,6 +21,7 @@ import regex
 
 PATTERN = regex.compile(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+")
 END_OF_TEXT = "<|endoftext|>"  # the token between two texts in GPT-2's training data
+WHITE_SPACE = regex.compile(r"\s*")
 CACHE_SIZE = 2**16  # pre-tokens whose ids are cached
 
 
@@ -60,9 +61,7 @@ class Encoder:
         self.byte_encoder = bytes_to_unicode()
         self.byte_decoder = {char: byte for byte, char in self.byte_encoder.items()}
         self.added_tokens = {token.text: token for token in added_tokens}
-        self.texts = (
-            self.added_tokens.keys() - encoder.keys()
-        )  # tokens that are not written in byte characters
+        self.plain_texts = self.added_tokens.keys() - encoder.keys()  # not written in byte characters
         self.encoder = encoder | {token.text: token.token_id for token in self.added_tokens.values()}
         self.decoder = {token_id: token for token, token_id in self.encoder.items()}
         self.bpe_ranks = {pair: rank for rank, pair in enumerate(bpe_merges)}
@@ -103,10 +102,8 @@ class Encoder:
         for part in self.split_added(text, frozenset(allowed)):
             ids += self.encode_ordinary(part) if isinstance(part, str) else [part.token_id]
         if self.n_vocab is not None and max(ids, default=0) >= self.n_vocab:
-            token = self.decoder[max(ids)]
-            raise ValueError(
-                f"the text has the token {token!r}, id {max(ids)}, which the model does not know"
-            )
+            token = f"{self.decoder[max(ids)]!r}, id {max(ids)}"
+            raise ValueError(f"the text has the token {token}, which the model does not know")
         return ids
 
     def encode_prompt(self, text):
@@ -126,10 +123,9 @@ class Encoder:
         """Cut a text at its added tokens -> list of texts and AddedTokens, in order."""
         parts = [text] if text else []
         for pattern in self.added_patterns(allowed):
-            cut_parts = [
-                [part] if isinstance(part, AddedToken) else self.cut(part, pattern) for part in parts
-            ]
-            parts = list(itertools.chain.from_iterable(cut_parts))
+            uncut, parts = parts, []
+            for part in uncut:
+                parts += self.cut(part, pattern) if isinstance(part, str) else [part]
         return parts
 
     def added_patterns(self, allowed):
@@ -143,14 +139,13 @@ class Encoder:
         parts, end = [], 0
         for match in pattern.finditer(text):
             token, (start, stop) = self.added_tokens[match[0]], match.span()
-            if token.single_word and regex.search(
-                r"\w", text[max(0, start - 1) : start] + text[stop : stop + 1]
-            ):
+            neighbors = text[max(0, start - 1) : start] + text[stop : stop + 1]
+            if token.single_word and regex.search(r"\w", neighbors):
                 continue
             if token.lstrip:
                 start = end + len(text[end:start].rstrip())
             if token.rstrip:
-                stop = regex.compile(r"\s*").match(text, stop).end()
+                stop = WHITE_SPACE.match(text, stop).end()
             parts += [text[end:start], token]
             end = stop
         parts.append(text[end:])
@@ -177,7 +172,7 @@ class Encoder:
 
     def token_bytes(self, token):
         """The bytes that a token stands for."""
-        if token in self.texts or not self.byte_decoder.keys() >= set(token):
+        if token in self.plain_texts or not self.byte_decoder.keys() >= set(token):
             return token.encode("utf-8")
         return bytes(self.byte_decoder[char] for char in token)
 

@@ -32,7 +32,7 @@ def find_added_tokens(vocabulary, tokenizer, settings, special_map, added):
     decoder = settings.get("added_tokens_decoder") or {}
     if not isinstance(decoder, dict):
         raise CheckpointError("added_tokens_decoder is not a JSON object")
-    numbered = [(text, token_id) for text, token_id in added.items()]
+    numbered = [({"content": text}, token_id) for text, token_id in added.items()]
     numbered += [(entry, id_of(entry)) for entry in as_list(tokenizer.get("added_tokens"), "added_tokens")]
     numbered += [(entry, parse_id(digits)) for digits, entry in decoder.items()]
     tokens = {}
@@ -61,7 +61,7 @@ def named_tokens(settings):
 
 def parse_token(entry, token_id):
     """A text, or an object with "content" and flags -> AddedToken."""
-    entry = {"content": entry} if isinstance(entry, str) else entry
+    entry = {"content": entry, "special": True} if isinstance(entry, str) else entry
     if not isinstance(entry, dict) or not isinstance(entry.get("content"), str):
         raise CheckpointError(f"the added token {entry!r} is not a text")
     text = entry["content"]
@@ -69,6 +69,7 @@ def parse_token(entry, token_id):
     if type(token_id) is not int or token_id < 0:
         raise CheckpointError(f"the id of the added token {text!r} is not a whole number of at least 0")
     flags = {name: entry.get(name, False) for name in FLAGS}
+    flags["normalized"] = entry.get("normalized", not entry.get("special", False))  # as in tokenizers
     if not all(type(flag) is bool for flag in flags.values()):
         raise CheckpointError(f"the flags of the added token {text!r} are not true or false")
     return AddedToken(text, token_id, **flags)

@@ -28,7 +28,7 @@ if sys.platform != "win32":
     import resource
 
 HUB_FOLDERS = ("float32", "float16", "sharded", "pytorch", "pytorch_sharded", "pytorch_legacy")
-TEXT = "[MASK] <user name>[SEP] The king and the old man. \u00e9\u4f60\U0001f642 12345   aaaaaaaaaaaaaaaaaaaaaa"
+TEXT = "[MASK] <user name>[SEP] The king and the old man. \u00e9\u4f60\U0001f642 12345   " + "a" * 22
 MAX_SECONDS = 1
 MAX_BYTES = 64 * 2**20
 NUMBERS = (0, 1, -1, 2, 127, 128, 255, 2**31 - 1, 2**32, 2**62, 2**63 - 1, 2**63, 2**64 - 1, 10**19, 10**30)
