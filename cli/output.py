@@ -50,7 +50,12 @@ def write_json_lines(encoder, prompts, task, is_quiet, **options):
 
 
 def write_scores(encoder, ids, model, stride, is_quiet):
-    """Print the log-probability of each token after the first, their total, and the perplexity."""
+    """Print the log-probability of each token after the first, their total, and the perplexity.
+
+    Raises ValueError if there is only one token, which has no score.
+    """
+    if len(ids) < 2:
+        raise ValueError("there is no token to score: the model has no token that begins a text")
     total, n_scored = 0.0, 0
     with progress_bar(None, len(ids) - 1, is_quiet) as bar:
         for log_probs in score_windows(ids, **model, stride=stride):

@@ -3,11 +3,13 @@
 import gzip
 import json
 import re
+import shutil
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.command_line import DEMO, PROMPT, PROMPTS, QUIET, assert_error, json_lines
+from support.hub_models import edit_json
 from support.paths import posix
 
 from cli.prompts import read_prompts_file, split_texts
@@ -156,3 +158,38 @@ def test_damaged_gzip_files_are_rejected(tmp_path):
             assert read_prompts_file(path) == ["Once upon a time", "The king"] * 3
         except ValueError as error:
             assert str(path) in str(error)
+
+
+# Special tokens.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["--model_size=demo"], False),
+        (["--model_size=demo", "--special_tokens"], True),
+        (["--model_size=float16"], True),
+        (["--model_size=float16", "--special_tokens=False"], False),
+        (["--model_size=124M", "--models_dir=."], False),
+        (["--model_size=./124M"], False),
+        (["--model_size=124M", "--models_dir=.", "--special_tokens"], True),
+    ],
+)
+def test_special_tokens_are_tokens_by_default_except_in_the_models_of_openai(
+    run, hub_copy, arguments, expected
+):
+    shutil.copytree(hub_copy("float16"), hub_copy("float32").with_name("124M"))
+    text = "the<|endoftext|>"
+    status, stdout, stderr = run(text, "--score", QUIET, *arguments)
+    assert (status, stderr) == (0, "")
+    assert ('"<|endoftext|>"' in stdout) == expected
+
+
+def test_a_model_without_a_begin_token_needs_a_prompt(run, hub_copy):
+    folder = hub_copy("float32")
+    (folder / "generation_config.json").unlink()
+    edit_json(folder / "config.json", bos_token_id=None, eos_token_id=None)
+    status, _, stderr = run("the", f"--model_size={folder}", "-n=30", QUIET)
+    assert (status, stderr) == (0, "")
+    assert_error(run("--unconditional", f"--model_size={folder}"), 2, "no token that begins a text")
+    assert_error(run("--score", "t", f"--model_size={folder}"), 2, "there is no token to score")

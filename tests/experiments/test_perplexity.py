@@ -138,3 +138,21 @@ def test_damaged_state_is_an_error(run_experiment, story, tmp_path):
     status, stdout, stderr = run_experiment("perplexity.py", "--model_size=demo", "--state=state.json", story)
     assert (status, stdout, stderr.count("\n")) == (1, "", 1)
     assert "state.json" in stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "pieces"),
+    [
+        ("a", [None, "a"]),
+        ("a\n<|endoftext|>\nb", [None, "a", None, "b"]),
+        ("a<|endoftext|>b", [None, "a", None, "b"]),
+        ("<|endoftext|>\na", [None, "a"]),
+        ("a\n<|endoftext|>", [None, "a", None]),
+        ("<|endoftext|>a<|endoftext|>\n<|endoftext|>b", [None, "a", None, None, "b"]),
+    ],
+)
+def test_end_of_text_is_a_token_before_each_document_and_at_the_end(encoder, text, pieces):
+    expected = []
+    for piece in pieces:
+        expected += [encoder.end_of_text] if piece is None else encoder.encode(piece)
+    assert perplexity.encode_documents(encoder, text) == expected
