@@ -23,7 +23,7 @@ from generation.scoring import log_softmax
 from gpt2 import gelu as tanh_gelu
 from gpt2 import generate, gpt2
 from loading.activation_functions import EXACT_GELU, TANH_GELU, exact_gelu
-from loading.parameter_tree import nest_hub_tensors
+from loading.parameter_tree import nest_hub_tensors, without_prefixes
 from loading.pytorch_checkpoint import read_state_dict
 from loading.tokenizer_files import find_and_load_encoder
 from loading.untrusted_files import CheckpointError, error_context
@@ -116,8 +116,7 @@ def read_tensors(path):
 def to_hub_layout(tensors):
     """Convert minGPT's tensors to Hugging Face's names, weights [n_in, n_out], and a bias for each layer."""
     hub = {}
-    for name, tensor in tensors.items():
-        name = name.removeprefix("_orig_mod.").removeprefix("transformer.")  # torch.compile adds _orig_mod.
+    for name, tensor in without_prefixes(tensors).items():
         for old, new in NAMES_OF_2020.items():
             name = re.sub(old, new, name)
         is_linear = name.startswith("h.") and tensor.ndim == 2
