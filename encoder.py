@@ -6,8 +6,8 @@
  -> ["Not", "Ġall", "Ġcap", "es"]   neighbours merged, again and again, while vocab.bpe lists the pair
  -> [3673, 477, 1451, 274]          looked up in encoder.json
 
-Every byte is a token, so every text has an encoding, and decode(encode(text)) == text. Added tokens, such as
-<|endoftext|>, stand for no text: they mark its structure. `encode` cuts a text at those that are allowed.
+In GPT-2 every byte is a token, so every text has an encoding, and decode(encode(text)) == text. Added tokens,
+such as <|endoftext|>, mark the structure of a text. `encode` first cuts the text at those that are allowed.
 Paper: section 2.2 of "Language Models are Unsupervised Multitask Learners", OpenAI, 2019.
 """
 
@@ -48,10 +48,10 @@ class Encoder:
 
     Attributes:
         allowed_special: the texts of the added tokens that `encode` recognizes. At first, none.
-        end_of_text: the id of <|endoftext|>, or the first of stop_ids, or None.
-        start_ids: the id that begins a text, in a list; [] if the model has none.
+        end_of_text: the first of stop_ids, or None.
+        start_ids: a list with the id that begins a text, which may be that of its end; [] if there is none.
         stop_ids: all ids that end a text.
-        n_vocab: the number of ids that the model has, or None if it has all.
+        n_vocab: the number of rows of the model's embeddings. None: it has one for each token.
 
     Raises:
         ValueError: a merged pair has no id, or characters that stand for no byte.
@@ -88,8 +88,8 @@ class Encoder:
                 Others are encoded as ordinary text. None means the attribute `allowed_special`.
 
         Raises:
-            ValueError: the text has a lone surrogate, which has no UTF-8; or a byte or token that the model
-                does not know.
+            ValueError: the text has a lone surrogate, which has no UTF-8, or a byte or token that the model
+                does not know; or allowed_special is another text than "all".
         """
         try:
             text.encode("utf-8")
@@ -97,7 +97,10 @@ class Encoder:
             place = f"lone surrogate {text[error.start]!r} at {error.start}"
             raise ValueError(f"the text is not valid Unicode: {place}") from None
         allowed = self.allowed_special if allowed_special is None else allowed_special
-        allowed = self.added_tokens if allowed == "all" else allowed
+        if isinstance(allowed, str):
+            if allowed != "all":
+                raise ValueError(f'allowed_special must be "all" or a set of texts, not {allowed!r}')
+            allowed = self.added_tokens
         ids = []
         for part in self.split_added(text, frozenset(allowed)):
             ids += self.encode_ordinary(part) if isinstance(part, str) else [part.token_id]

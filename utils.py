@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from loading.file_verification import check_file
+from loading.model_config import MODEL_SIZES
 from loading.model_folder import load_folder, missing_files, model_files
 from loading.unsupported_files import explain_missing
 from loading.weight_order import check_finite, check_ordered_file, order_weights
 
-MODEL_SIZES = ("124M", "355M", "774M", "1558M")
 HUB_MODEL = r"hf:([\w-][\w.-]*/)?[\w-][\w.-]*"  # before @REVISION; never a path outside models_dir
 OPENAI_ON_HUB = r"hf:(openai-community/)?gpt2(-medium|-large|-xl)?(@.+)?"
 MODELS_DIR = Path(__file__).resolve().parent / "models"
@@ -60,7 +60,7 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None, mirror=Non
 def is_openai_model(model_size, folder):
     """Whether a model is one of OpenAI's four sizes, wherever its files come from."""
     name = "124M" if model_size is None else str(model_size)
-    return folder.name in MODEL_SIZES or name in MODEL_SIZES or re.fullmatch(OPENAI_ON_HUB, name) is not None
+    return folder.name in MODEL_SIZES or name in MODEL_SIZES or bool(re.fullmatch(OPENAI_ON_HUB, name))
 
 
 def find_model_dir(model_size=None, models_dir=None, mirror=None, offline=False):
@@ -86,7 +86,10 @@ def find_model_dir(model_size=None, models_dir=None, mirror=None, offline=False)
         return find_or_download(model_size, models_dir, mirror, offline)
     folder = Path(os.path.expanduser(model_size))
     if not model_size or not folder.is_dir():
-        shown = "that is a URL" if "://" in model_size else repr(model_size)  # a URL may have a password
+        has_password = "://" in model_size or ":" in hub_name.removeprefix("hf:")
+        shown = "that looks like a URL" if has_password else repr(model_size)
+        if folder.is_file():
+            shown += ", which is a file"
         raise ValueError(
             f"unknown model {shown}: use {', '.join(MODEL_SIZES)}, demo, the path of a model folder, "
             "or hf:OWNER/NAME for a model on the Hugging Face hub, such as hf:distilbert/distilgpt2"

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 GZIP_MAGIC = b"\x1f\x8b"  # no UTF-8 text begins with these bytes
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
 def read_prompts(prompt, prompt_file, prompts_file, unconditional):
@@ -52,7 +53,7 @@ def read_prompts_file(path):
 def read_text(path):
     """Read a UTF-8 file, or standard input if the path is "-", without the line end at its end.
 
-    It decompresses a gzip file.
+    It decompresses a gzip file, and reads UTF-16 with a byte-order mark, which PowerShell writes.
 
     Raises:
         ValueError: the file cannot be read, is damaged, or is not UTF-8.
@@ -64,7 +65,7 @@ def read_text(path):
             content = Path(os.path.expanduser(path)).read_bytes()
         if content.startswith(GZIP_MAGIC):
             content = gzip.decompress(content)
-        text = content.decode("utf-8-sig")
+        text = content.decode("utf-16" if content[:2] in UTF_16_MARKS else "utf-8-sig")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
         raise ValueError(f"{path} is a damaged gzip file: {error}") from None
     except OSError as error:

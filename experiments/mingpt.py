@@ -4,9 +4,9 @@
     python experiments/mingpt.py out/ckpt.pt --text=input.txt --prompt="To be"    # tokens are characters
     python experiments/mingpt.py model.npz --n_head=6 --prompt="1 2 3"            # tokens are numbers
 
-minGPT of 2020 and nanoGPT use the exact GELU. minGPT since 2022 uses the tanh form, like GPT-2. `find_gelu`
-tells them apart. When a text fills the context, minGPT drops one token per step; `generate` keeps the newest
-half.
+minGPT of 2020, and nanoGPT since June 2023, use the exact GELU. minGPT since 2022 uses the tanh form, like
+GPT-2. For other files, --gelu says which. When a text fills the context, minGPT drops one token per step;
+`generate` keeps the newest half.
 
 Formats: github.com/karpathy/minGPT and nanoGPT. The GELUs: Hendrycks and Gimpel, 2016, arXiv:1606.08415.
 """
@@ -19,6 +19,7 @@ from helpers.npz_file import read_npz
 from helpers.progress_bar import progress_bar
 
 from cli.exit_status import run
+from encoder import END_OF_TEXT
 from generation.scoring import log_softmax
 from gpt2 import gelu as tanh_gelu
 from gpt2 import generate, gpt2
@@ -71,12 +72,13 @@ def load(path, gelu=None):
         CheckpointError: the file is damaged, or a tensor is missing, unknown or has the wrong shape.
         ValueError: gelu is None, and the file does not tell.
     """
+    path = Path(path).expanduser()
     stored, model_args = read_tensors(path)
     with error_context(path):
         tensors = to_hub_layout(stored)
         params = nest_hub_tensors(tensors, infer_sizes(tensors))
         check_finite(params, path)
-    gelu = gelu or find_gelu(stored, model_args, is_tied="lm_head" not in params)
+        gelu = gelu or find_gelu(stored, model_args, is_tied="lm_head" not in params)
     if gelu is None:
         raise ValueError(f"{path} does not say which GELU the model uses: pass --gelu=exact or --gelu=tanh")
     for block in params["blocks"]:
@@ -91,15 +93,20 @@ def find_gelu(stored, model_args, is_tied):
         stored: the tensors as in the file.
         model_args: nanoGPT's, or {}. Forks name their activation function there.
         is_tied: whether wte doubles as the lm_head, as in nanoGPT.
+
+    Raises:
+        CheckpointError: model_args names another activation function.
     """
     for name in ("activation", "activation_function", "hidden_act", "act"):
         if name in model_args:
-            names = {"exact": EXACT_GELU, "tanh": TANH_GELU}
-            return next((gelu for gelu in names if model_args[name] in names[gelu]), None)
-    if model_args or is_tied or "tok_emb.weight" in stored:  # nanoGPT, or minGPT of 2020
-        return "exact"
-    has_masks = any(name.endswith(".attn.bias") for name in stored)  # as in minGPT since 2022
-    return "tanh" if has_masks else None
+            for gelu, names in {"exact": EXACT_GELU, "tanh": TANH_GELU}.items():
+                if model_args[name] in names:
+                    return gelu
+            raise CheckpointError(f"{name} {model_args[name]!r:.80} is not supported, only GELU")
+    has_masks = any(name.endswith(".attn.bias") for name in stored)
+    if "tok_emb.weight" in stored or (model_args and is_tied and not has_masks):
+        return "exact"  # minGPT of 2020; nanoGPT, but not before June 2023, with masks
+    return "tanh" if has_masks and not is_tied else None  # minGPT since 2022
 
 
 def read_tensors(path):
@@ -128,10 +135,16 @@ def to_hub_layout(tensors):
         parts = [take(hub, name.replace("query", part)) for part in ("query", "key", "value")]
         joined = np.concatenate(parts, axis=-1)  # w [n_embd, 3*n_embd], b [3*n_embd]
         hub[name.replace("query", "c_attn")] = joined
-    if not any(name.endswith(".bias") for name in hub):
-        for name in [name for name in hub if re.match(r"h\.|ln_f\.", name)]:
-            n_out = hub[name].shape[-1:]
-            hub[name.replace(".weight", ".bias")] = np.zeros(n_out, np.float32)
+    for part in (r"h\..*\.c_", r"(h\..*\.)?ln_"):  # linear layers and norms: some models have no biases
+        names = [name for name in hub if re.match(part, name)]
+        if not any(name.endswith(".bias") for name in names):
+            for name in names:
+                n_out = hub[name].shape[-1:]
+                hub[name.replace(".weight", ".bias")] = np.zeros(n_out, np.float32)
+    if not any(name.endswith(MASKS) for name in tensors):  # not minGPT, which does not tie the embeddings
+        for name, other in (("lm_head.weight", "wte.weight"), ("wte.weight", "lm_head.weight")):
+            if name not in hub and other in hub:
+                hub[name] = hub[other]  # some files store only one of two tied tensors
     return hub
 
 
@@ -172,7 +185,7 @@ def load_tokens(encoder, text, words, n_vocab):
         if max(tokenizer.decoder) >= n_vocab:
             raise ValueError(f"{encoder} has {len(tokenizer.decoder)} tokens, but the model has {n_vocab}")
         tokenizer.decoder = dict.fromkeys(range(n_vocab), "") | tokenizer.decoder  # nanoGPT pads n_vocab
-        return tokenizer.encode, tokenizer.decode
+        return lambda prompt: tokenizer.encode(prompt, {END_OF_TEXT}), tokenizer.decode  # as in nanoGPT
     if text is None and words is None:
         tokens = [str(token_id) for token_id in range(n_vocab)]
     else:

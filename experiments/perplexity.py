@@ -34,11 +34,16 @@ def encode_documents(encoder, text):
     """Encode the documents in a text. Returns all ids in one list: a token before each document.
 
     <|endoftext|> at the beginning of the text is that token. At the end of the text it is one more token.
+    Raises ValueError if the model has no such token, and the text needs it.
     """
     first, *others = SEPARATOR.split(text)
+    end = encoder.encode(END_OF_TEXT, {END_OF_TEXT}) if END_OF_TEXT in encoder.added_tokens else []
+    end = end or encoder.stop_ids[:1]
+    if others and not end:
+        raise ValueError(f"the model has no token for {END_OF_TEXT}, which separates documents in the text")
     ids = [*encoder.start_ids, *encoder.encode(first)] if first or not others else []
     for document in others:
-        ids += [*encoder.stop_ids[:1], *encoder.encode(document)]
+        ids += [*end, *encoder.encode(document)]
     return ids
 
 

@@ -6,7 +6,8 @@
     added_tokens.json          {text: id}
 
 The flags are lstrip, rstrip, single_word and normalized: `encoder.AddedToken`. As in transformers, a token
-that only has a name gets the next free id, and bos_token, eos_token and unk_token default to <|endoftext|>.
+that only has a name gets the next free id. For GPT2Tokenizer, bos_token, eos_token and unk_token default to
+<|endoftext|>. The last two files do not count beside an added_tokens_decoder.
 """
 
 from encoder import END_OF_TEXT, AddedToken
@@ -32,6 +33,8 @@ def find_added_tokens(vocabulary, tokenizer, settings, special_map, added):
     decoder = settings.get("added_tokens_decoder") or {}
     if not isinstance(decoder, dict):
         raise CheckpointError("added_tokens_decoder is not a JSON object")
+    if decoder:
+        special_map, added = {}, {}
     numbered = [({"content": text}, token_id) for text, token_id in added.items()]
     numbered += [(entry, id_of(entry)) for entry in as_list(tokenizer.get("added_tokens"), "added_tokens")]
     numbered += [(entry, parse_id(digits)) for digits, entry in decoder.items()]
@@ -40,7 +43,8 @@ def find_added_tokens(vocabulary, tokenizer, settings, special_map, added):
         token = parse_token(entry, token_id)
         tokens[token.text] = token._replace(token_id=vocabulary.get(token.text, token_id))
     free_id = 1 + max([*vocabulary.values(), *(token.token_id for token in tokens.values())], default=-1)
-    for entry in named_tokens(DEFAULT_NAMES | special_map | settings):
+    names = DEFAULT_NAMES if is_gpt2_class(settings) else {}
+    for entry in named_tokens(names | settings | special_map):
         token = parse_token(entry, free_id)
         if token.text in vocabulary:
             token = token._replace(token_id=vocabulary[token.text])
@@ -48,6 +52,11 @@ def find_added_tokens(vocabulary, tokenizer, settings, special_map, added):
             free_id += 1
         tokens.setdefault(token.text, token)
     return list(tokens.values())
+
+
+def is_gpt2_class(settings):
+    """Whether tokenizer_config.json names GPT-2's class of tokenizers, or none."""
+    return settings.get("tokenizer_class") in (None, "GPT2Tokenizer", "GPT2TokenizerFast")
 
 
 def named_tokens(settings):

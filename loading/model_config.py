@@ -3,6 +3,7 @@
 from loading.activation_functions import EXACT_GELU, TANH_GELU
 from loading.untrusted_files import CheckpointError, error_context, read_json
 
+MODEL_SIZES = ("124M", "355M", "774M", "1558M")  # of OpenAI
 SIZES = ("n_vocab", "n_ctx", "n_embd", "n_head", "n_layer")
 
 # Our name -> its name in config.json. The other sizes have the same name there.
@@ -59,6 +60,9 @@ def load_config(path):
                 raise CheckpointError(f"{name} {config[name]!r} is not supported, only {list(values)}")
         for name, config_name in CONFIG_NAMES.items():
             config[name] = config.get(config_name)
+        for name, alias in ALIASES.items():
+            if config.get(name) is None:
+                config[name] = config.get(alias)
         check_sizes(config, CONFIG_NAMES)
         for name, alias in ALIASES.items():
             if config.get(alias, config[name]) != config[name]:

@@ -5,6 +5,7 @@
 """
 
 import os
+from warnings import warn
 
 from encoder import END_OF_TEXT
 from loading.glibc_memory import keep_freed_memory
@@ -35,8 +36,18 @@ OPTIONAL_FILES = (
 
 GPT2_END_OF_TEXT = 50256
 
-# The embeddings may have more rows than the tokenizer has tokens: some models pad n_vocab to a round number.
-MAX_PADDING = 10_000
+# Settings that would change a greedy text in transformers -> the value that changes nothing.
+GENERATION_DEFAULTS = {
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "suppress_tokens": None,
+    "begin_suppress_tokens": None,
+    "bad_words_ids": None,
+    "forced_bos_token_id": None,
+    "forced_eos_token_id": None,
+    "min_length": 0,
+    "min_new_tokens": None,
+}
 
 
 def missing_files(folder):
@@ -128,9 +139,6 @@ def load_hub_folder(folder):
         paths += [folder / shard for shard in list_shards(path)]
     params = load_gpt2_params_from_hub(path, config)
     encoder, n_vocab = load_hub_encoder(folder), config["n_vocab"]
-    if n_vocab > len(encoder.decoder) + MAX_PADDING:
-        n_tokens = len(encoder.decoder)
-        raise CheckpointError(f"{folder}: the tokenizer has {n_tokens} tokens, but vocab_size is {n_vocab}")
     encoder.decoder = dict.fromkeys(range(n_vocab), "") | encoder.decoder  # padding decodes to no text
     encoder.n_vocab = n_vocab
     set_special_ids(folder, config, encoder)
@@ -144,13 +152,16 @@ def set_special_ids(folder, config, encoder):
     """
     path = folder / "generation_config.json"
     settings = config | (read_json(path) if path.is_file() else {})
+    for name, default in GENERATION_DEFAULTS.items():
+        if settings.get(name, default) not in (default, None):
+            warn(f"{folder}: {name} {settings[name]!r:.80} in the model's settings is ignored", stacklevel=2)
     ids = {}
     for name in ("bos_token_id", "eos_token_id"):
         value = settings.get(name, GPT2_END_OF_TEXT)
         values = value if isinstance(value, list) else [value]
-        if not all(value is None or (type(value) is int and value >= 0) for value in values):
+        if not all(value is None or type(value) is int for value in values):
             raise CheckpointError(f"{folder}: {name} {value!r} is not an id, a list of ids or null")
-        ids[name] = [value for value in values if value is not None and value < config["n_vocab"]]
+        ids[name] = [value for value in values if value is not None and 0 <= value < config["n_vocab"]]
     encoder.stop_ids = ids["eos_token_id"]
     encoder.end_of_text = next(iter(encoder.stop_ids), None)
     encoder.start_ids = (ids["bos_token_id"] or encoder.stop_ids)[:1]

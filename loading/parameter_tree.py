@@ -15,7 +15,8 @@ from loading.shard_index import read_shards
 from loading.tf_checkpoint import read_tf_checkpoint
 from loading.untrusted_files import CheckpointError, error_context
 
-PREFIXES = re.compile(r"^((module|_orig_mod|transformer|model)\.)+")
+WRAPPERS = re.compile(r"\b(module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+PREFIXES = re.compile(r"^((transformer|model)\.)+")
 PARTS = re.compile(r"(h|wte|wpe|ln_f|lm_head)\.")
 TF_PARTS = re.compile(r"model/.*/[gwb]$|model/w[tp]e$")  # not model/wte/Adam, which an optimizer stores
 MASK = re.compile(r"h\.\d+\.attn\.(bias|masked_bias)")  # constants in old files
@@ -84,10 +85,17 @@ def nest_hub_tensors(tensors, config):
 
 
 def without_prefixes(tensors):
-    """Remove the prefixes that DataParallel, torch.compile and transformers add to the names of tensors."""
-    stripped = {PREFIXES.sub("", name): tensor for name, tensor in tensors.items()}
+    """Remove what DataParallel, FSDP, torch.compile and transformers add to the names of tensors.
+
+    Raises CheckpointError if two tensors get the same name, or if they are those of a LoRA adapter.
+    """
+    stripped = {PREFIXES.sub("", WRAPPERS.sub("", name)): tensor for name, tensor in tensors.items()}
     if len(stripped) < len(tensors):
         raise CheckpointError("two tensors have the same name without its prefix")
+    if any(".lora_" in name for name in stripped):
+        raise CheckpointError(
+            "the weights have a LoRA adapter: merge it with merge_and_unload of peft, then save_pretrained"
+        )
     return stripped
 
 
@@ -101,7 +109,7 @@ def hub_name(name):
 def skip_extra(tensors, parts, hparams):
     """Warn of tensors that are left. Raises CheckpointError if one is in `parts`, the names of GPT-2."""
     if unknown := [name for name in tensors if parts.match(name)]:
-        raise CheckpointError(f"{min(unknown)} is not in a model of {hparams['n_layer']} layers")
+        raise CheckpointError(f"{min(unknown)} is not in a GPT-2 of {hparams['n_layer']} layers")
     if tensors:
         names = ", ".join(sorted(tensors)[:5]) + (f" and {len(tensors) - 5} more" if len(tensors) > 5 else "")
         warn(f"tensors outside GPT-2 are skipped: {names}", stacklevel=2)

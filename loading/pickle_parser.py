@@ -15,9 +15,11 @@ from dataclasses import dataclass
 
 from loading.untrusted_files import CheckpointError, error_context
 
-# GPT-2 1558M with the state of its optimizer needs a tenth of the bytes and half of the opcodes.
+# Limits for a small file; those of a large file grow with it. GPT-2 1558M with the state of its optimizer
+# needs a tenth of the bytes and half of the opcodes. A history of losses beside the weights needs more.
 MAX_PICKLE_SIZE = 2**22
 MAX_OPCODES = 200_000  # an opcode, one byte in the file, can take 250 bytes of memory
+BYTES_PER_OPCODE = 100  # of a large file
 MAX_LINE_SIZE = 200  # of a name, or of a decimal number: its time is quadratic
 MAX_INT_BITS = 256  # the state of a random generator needs 128
 MAX_INT_KEY = 2**60  # larger integers can have equal hashes, and then a dict takes quadratic time
@@ -46,11 +48,12 @@ def make_call(function, arguments):
     return Call(function, arguments)
 
 
-def parse_pickle(data, find_persistent=lambda persistent_id: persistent_id, call=make_call):
+def parse_pickle(data, find_persistent=lambda persistent_id: persistent_id, call=make_call, file_size=0):
     """Parse the pickle at the start of `data`.
 
     Args:
         data: bytes. More bytes may follow the pickle.
+        file_size: the size of the file that contains the pickle. It limits the work.
         find_persistent: a function from a persistent id to the object with this id.
         call: a function from (function, arguments) to the result of a call.
 
@@ -64,7 +67,8 @@ def parse_pickle(data, find_persistent=lambda persistent_id: persistent_id, call
     """
     with error_context("the pickle"):
         try:
-            return run_opcodes(PickleFile(data[:MAX_PICKLE_SIZE]), find_persistent, call)
+            file = PickleFile(data[: max(MAX_PICKLE_SIZE, file_size // 4)])
+            return run_opcodes(file, find_persistent, call, max(MAX_OPCODES, file_size // BYTES_PER_OPCODE))
         except (LookupError, TypeError):  # an operand is missing, or has the wrong type
             raise CheckpointError("an opcode does not fit its operands") from None
 
@@ -80,13 +84,13 @@ class PickleFile(io.BytesIO):
         return line
 
 
-def run_opcodes(file, find_persistent, call):
+def run_opcodes(file, find_persistent, call, max_opcodes):
     """Run the stack machine. Arguments and results as in `parse_pickle`."""
     functions = {**FUNCTIONS, "PERSID": find_persistent, "BINPERSID": find_persistent, "REDUCE": call}
     stack, marks, memo = [], [], {}  # a mark is a position in the stack
     for n, (opcode, argument, position) in enumerate(pickletools.genops(file)):
-        if n == MAX_OPCODES:
-            raise CheckpointError(f"it has more than {MAX_OPCODES} opcodes")
+        if n == max_opcodes:
+            raise CheckpointError(f"it has more than {max_opcodes} opcodes")
         if type(argument) is int and argument.bit_length() > MAX_INT_BITS:
             raise CheckpointError(f"an integer has more than {MAX_INT_BITS} bits")
         operands = pop_operands(stack, marks, opcode)

@@ -49,16 +49,33 @@ def read_state_dict(path):
         FileNotFoundError: the file is missing.
     """
     content = read_pytorch_file(path)
-    nested = [content.get(name) for name in STATE_DICT_NAMES] if type(content) is dict else []
-    for state_dict in (*nested, content):
-        tensors = find_tensors(state_dict)
-        if tensors:
-            skipped = [repr(name[:80]) for name in state_dict if name not in tensors]
-            if skipped:
-                names = ", ".join(skipped[:5])
-                warn(f"{path}: skipped {len(skipped)} values of unsupported types: {names}", stacklevel=2)
-            return tensors, content
-    raise CheckpointError(f"{path}: not a state dict, which maps names to tensors")
+    with error_context(path):
+        state_dict = find_state_dict(content)
+    tensors = find_tensors(state_dict)
+    skipped = [repr(name[:80]) for name in state_dict if name not in tensors]
+    if skipped:
+        names = ", ".join(skipped[:5])
+        warn(f"{path}: skipped {len(skipped)} values of unsupported types: {names}", stacklevel=2)
+    return tensors, content
+
+
+def find_state_dict(content, depth=2):
+    """Find the dict with tensors: the value of one of STATE_DICT_NAMES, or `content`, or its only such value.
+
+    Raises CheckpointError if there is none, or more than one.
+    """
+    if type(content) is dict:
+        for name in STATE_DICT_NAMES:
+            if type(content.get(name)) is dict and depth > 0:
+                return find_state_dict(content[name], depth - 1)
+        if find_tensors(content):
+            return content
+        names = [name for name in content if name != "optimizer" and find_tensors(content[name])]
+        if len(names) == 1:
+            return content[names[0]]
+        if names:
+            raise CheckpointError(f"several values are state dicts, such as {names[0]!r:.80}")
+    raise CheckpointError("not a state dict, which maps names to tensors: save model.state_dict()")
 
 
 def find_tensors(value):
@@ -131,7 +148,7 @@ def read_zip(data, directory):
     prefix = f"{folder}data/"
     storages = {name.removeprefix(prefix): members[name] for name in members if name.startswith(prefix)}
     reader = TensorReader(storages)
-    value, _ = parse_pickle(members[pickles[0]], reader.find_storage, reader.call)
+    value, _ = parse_pickle(members[pickles[0]], reader.find_storage, reader.call, len(data))
     return value
 
 
@@ -177,7 +194,7 @@ def read_legacy(data):
 
 def parse_next(data, position, *functions):
     """Parse the pickle at a position -> (value, position of its end)."""
-    value, size = parse_pickle(data[position:], *functions)
+    value, size = parse_pickle(data[position:], *functions, file_size=len(data))
     return value, position + size
 
 

@@ -9,11 +9,14 @@ reads the tokens beside the BPE, such as <|endoftext|>.
 """
 
 from encoder import END_OF_TEXT, AddedToken, Encoder
-from loading.added_tokens import find_added_tokens
+from loading.added_tokens import find_added_tokens, is_gpt2_class
+from loading.model_config import MODEL_SIZES
 from loading.untrusted_files import CheckpointError, error_context, read_json, read_text
 
 OPENAI_TOKENIZER = ("encoder.json", "vocab.bpe")
 HUB_TOKENIZERS = (("tokenizer.json",), ("vocab.json", "merges.txt"))  # transformers prefers the first
+
+ADD_ENDS = ("Roberta", "Bart", "Longformer", "LED")  # classes that put a text between two special tokens
 
 # Settings in tokenizer.json that change the tokens -> the values that `Encoder` supports.
 SUPPORTED_TOKENIZER = {
@@ -70,14 +73,17 @@ def make_encoder(vocabulary_path, merges_path):
 
 
 def load_hub_encoder(folder):
-    """Load the tokenizer in Hugging Face's layout. It recognizes all its added tokens in a text.
+    """Load the tokenizer in Hugging Face's layout. Raises as `get_encoder` does.
 
-    Raises as `get_encoder` does.
+    It recognizes all its added tokens in a text, but not in OpenAI's sizes, as in OpenAI's code.
     """
     names = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
     tokenizer, settings, special_map, added = (read_optional(folder / name) for name in names)
     if settings.get("add_bos_token"):
         raise CheckpointError(f"{folder}: add_bos_token of tokenizer_config.json is not supported")
+    tokenizer_class = str(settings.get("tokenizer_class"))
+    if tokenizer_class.startswith(ADD_ENDS):
+        raise CheckpointError(f"{folder}: {tokenizer_class:.80} adds tokens to a text; it is not supported")
     files = choose_tokenizer_files(lambda file: (folder / file).is_file(), HUB_TOKENIZERS)
     if files == ("tokenizer.json",):
         with error_context(folder / "tokenizer.json"):
@@ -86,11 +92,14 @@ def load_hub_encoder(folder):
         tokenizer = {}
         vocabulary, merges = read_vocabulary(folder / "vocab.json"), read_merges(folder / "merges.txt")
     pre_tokenizer = tokenizer.get("pre_tokenizer") or {}
-    add_prefix_space = settings.get("add_prefix_space", pre_tokenizer.get("add_prefix_space", False))
+    add_prefix_space = pre_tokenizer.get("add_prefix_space", False)
+    if is_gpt2_class(settings) or not tokenizer:
+        add_prefix_space = settings.get("add_prefix_space", add_prefix_space)
     with error_context(f"{folder}: {' and '.join(files)}"):
         added_tokens = find_added_tokens(vocabulary, tokenizer, settings, special_map, added)
         encoder = Encoder(vocabulary, merges, added_tokens, bool(add_prefix_space))
-    encoder.allowed_special = frozenset(encoder.added_tokens)
+    if folder.name not in MODEL_SIZES and not settings.get("split_special_tokens"):
+        encoder.allowed_special = frozenset(encoder.added_tokens)
     return encoder
 
 
@@ -135,7 +144,10 @@ def parse_tokenizer(tokenizer):
         values = tokenizer.get(part) or {}
         for name, supported in settings.items():
             if not isinstance(values, dict) or values.get(name) not in supported:
-                raise CheckpointError(f"the {part} is not GPT-2's: only {name} {supported[0]!r} is supported")
+                value = values.get(name) if isinstance(values, dict) else values
+                raise CheckpointError(
+                    f"the {part} is not GPT-2's: {name} {value!r:.80} is not supported, only {supported}"
+                )
     model = tokenizer.get("model") or {}
     vocabulary, merges = model.get("vocab"), model.get("merges")
     check_vocabulary(vocabulary)

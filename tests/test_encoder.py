@@ -201,6 +201,8 @@ def test_added_tokens_are_those_of_tiktoken():
     assert GPT2.encode(text, allowed_special="all") == [50256, 64, 50256]
     assert GPT2.encode(text, allowed_special=set()) == GPT2.encode(text)
     assert GPT2.encode(text)[:7] == [27, 91, 437, 1659, 5239, 91, 29]
+    with pytest.raises(ValueError, match="allowed_special must be"):
+        GPT2.encode(text, allowed_special="<|endoftext|>")
 
 
 # Without white space at the ends: it could belong to this token and, by rstrip, to the one before.

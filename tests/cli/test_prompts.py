@@ -31,6 +31,12 @@ def test_prompt_from_a_pipe(run, generated_text, arguments, piped):
     assert run(DEMO, QUIET, "-n=4", *arguments, piped=piped) == (0, generated_text(PROMPT, 4), "")
 
 
+def test_prompt_in_utf_16(run, generated_text, tmp_path):
+    """As PowerShell writes it."""
+    (tmp_path / "prompt.txt").write_text("The king\r\n", encoding="utf-16", newline="")
+    assert run(DEMO, QUIET, "-n=4", "--prompt_file=prompt.txt") == (0, generated_text("The king", 4), "")
+
+
 def test_prompt_from_a_file(run, generated_text, tmp_path):
     (tmp_path / "prompt.txt").write_text("  Two\nlines, ünd é 🙂\n\n", encoding="utf-8", newline="")
     expected = generated_text("  Two\nlines, ünd é 🙂\n", 4)

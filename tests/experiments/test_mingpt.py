@@ -8,9 +8,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from helpers.hub_folder import byte_encoder
-from support.torch_models import LAYOUTS, random_model, save
+from support.torch_models import LAYOUTS, MODEL_ARGS, random_model, save
 
 import gpt2
+from loading.untrusted_files import CheckpointError
 
 torch.set_num_threads(1)
 
@@ -52,9 +53,9 @@ def test_logits_equal_pytorch(model_and_params):
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_npz_and_pt_give_the_same_params(layout, tmp_path):
     model = random_model(layout)
-    params, n_head = mingpt.load(save(model, tmp_path / "model.npz", layout))
+    params, n_head = mingpt.load(save(model, tmp_path / "model.npz", layout), gelu="exact")
     assert n_head is None
-    expected, _ = mingpt.load(save(model, tmp_path / "model.pt", layout))
+    expected, _ = mingpt.load(save(model, tmp_path / "model.pt", layout), gelu="exact")
     assert ("lm_head" in params) == (layout not in WITHOUT_LM_HEAD)
     assert_same_tree(params, expected)
 
@@ -81,7 +82,7 @@ def test_half_precision_and_flash_attention_masks_are_read(layout, tmp_path):
         tensors[f"transformer.h.{n}.attn.bias"] = torch.ones(1, 1, 16, 16)
         tensors[f"transformer.h.{n}.attn.masked_bias"] = torch.tensor(-1e4)
     torch.save(tensors, tmp_path / "model.pt")
-    params, _ = mingpt.load(tmp_path / "model.pt")
+    params, _ = mingpt.load(tmp_path / "model.pt", gelu="exact")
     expected = model.transformer.h[1].mlp.c_fc.weight.bfloat16().float().T
     np.testing.assert_array_equal(params["blocks"][1]["mlp"]["c_fc"]["w"], expected.detach().numpy())
 
@@ -109,14 +110,45 @@ def test_a_fork_can_name_its_gelu(activation, is_exact, tmp_path):
     assert (params["blocks"][0]["mlp"]["act"] is mingpt.exact_gelu) == is_exact
 
 
-@pytest.mark.parametrize("model_args", [{}, {"n_head": 3, "activation": "relu"}])
-def test_a_file_that_does_not_tell_its_gelu_is_a_question(model_args, tmp_path):
+def old_nanogpt():
+    """nanoGPT before June 2023: it has the tanh form, and its file has masks."""
+    tensors = random_model("nanoGPT").state_dict()
+    return {
+        "model": tensors | {"transformer.h.0.attn.bias": torch.ones(1, 1, 16, 16)},
+        "model_args": MODEL_ARGS,
+    }
+
+
+def without_masks():
     tensors = random_model("minGPT").state_dict()
-    tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith(".attn.bias")}
-    torch.save({"model": tensors, "model_args": model_args}, tmp_path / "ckpt.pt")
+    return {name: tensor for name, tensor in tensors.items() if not name.endswith(".attn.bias")}
+
+
+@pytest.mark.parametrize("make", [old_nanogpt, without_masks, lambda: random_model("nanoGPT").state_dict()])
+def test_a_file_that_does_not_tell_its_gelu_is_a_question(make, tmp_path):
+    torch.save(make(), tmp_path / "ckpt.pt")
     with pytest.raises(ValueError, match="pass --gelu=exact or --gelu=tanh"):
         mingpt.load(tmp_path / "ckpt.pt")
     mingpt.load(tmp_path / "ckpt.pt", gelu="tanh")
+
+
+def test_another_activation_function_is_refused_by_name(tmp_path):
+    content = {"model": random_model("nanoGPT").state_dict(), "model_args": {"activation": "relu"}}
+    torch.save(content, tmp_path / "ckpt.pt")
+    with pytest.raises(CheckpointError, match="activation 'relu' is not supported, only GELU"):
+        mingpt.load(tmp_path / "ckpt.pt")
+
+
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "model.", "module.transformer."])
+@pytest.mark.parametrize("other", ["lm_head.weight", "transformer.wte.weight"])
+def test_prefixes_and_one_of_two_tied_tensors_change_nothing(prefix, other, tmp_path):
+    tensors = random_model("nanoGPT").state_dict()
+    torch.save(tensors, tmp_path / "a.pt")
+    del tensors[other]
+    tensors = {prefix + name.removeprefix("transformer."): tensor for name, tensor in tensors.items()}
+    torch.save({"net": tensors, "losses": [0.5] * 9}, tmp_path / "b.pt")
+    params, _ = mingpt.load(tmp_path / "b.pt", gelu="exact")
+    assert_same_tree(params, mingpt.load(tmp_path / "a.pt", gelu="exact")[0])
 
 
 @pytest.mark.parametrize("gelu", ["exact", "tanh"])

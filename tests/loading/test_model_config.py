@@ -43,7 +43,7 @@ def test_unsupported_and_invalid_settings_are_rejected(hub_copy, changes, messag
         ({"vocab_size": 300}, "wte.weight is float32 [301, 16], not float32 [300, 16]"),
         ({"n_inner": 24}, "mlp.c_fc.weight is float32 [16, 64], not float32 [16, 24]"),
         ({"n_layer": 4}, "there is no variable h.3.attn.c_attn.weight"),
-        ({"n_layer": 2}, "h.2.attn.c_attn.bias is not in a model of 2 layers"),
+        ({"n_layer": 2}, "h.2.attn.c_attn.bias is not in a GPT-2 of 2 layers"),
         ({"tie_word_embeddings": False}, "there is no lm_head.weight, but config.json does not tie"),
     ],
 )

@@ -87,9 +87,10 @@ def test_the_begin_and_the_ends_of_a_text_come_from_the_generation_config_then_c
     assert special_ids() == ([8], [8, 9])
     edit_json(folder / "config.json", eos_token_id=50256)  # the id of GPT-2, in a model with fewer tokens
     assert special_ids() == ([], [])
-    edit_json(folder / "config.json", eos_token_id=None)
-    assert special_ids() == ([], [])
-    for eos in ("7", -1, {}, [7, "8"], True, 7.0):
+    for none in (None, -1, [-1]):
+        edit_json(folder / "config.json", eos_token_id=none)
+        assert special_ids() == ([], [])
+    for eos in ("7", {}, [7, "8"], True, 7.0):
         edit_json(folder / "config.json", eos_token_id=eos)
         with pytest.raises(CheckpointError, match=r"eos_token_id .* is not an id, a list of ids or null"):
             special_ids()
@@ -102,13 +103,23 @@ def test_a_beginning_that_the_tokenizer_adds_is_not_supported(hub_copy):
         load_encoder_hparams_and_params(str(folder))
 
 
-def test_the_padding_of_a_vocabulary_is_limited(hub_copy):
+def test_a_vocabulary_can_have_many_more_rows_than_tokens(hub_copy):
+    """Small models often keep the default, 50257 rows."""
     folder = hub_copy("float32")
+    expected = load_encoder_hparams_and_params(str(folder))[0].encode("the cat")
     n_vocab = 301 + 10_001
     wte = np.zeros((n_vocab, 16), np.float32)
     edit_tensors(folder, lambda tensors: tensors | {"transformer.wte.weight": wte})
     edit_json(folder / "config.json", vocab_size=n_vocab)
-    with pytest.raises(CheckpointError, match="the tokenizer has 301 tokens, but vocab_size is 10302"):
+    encoder, _, _ = load_encoder_hparams_and_params(str(folder))
+    assert encoder.encode("the cat") == expected
+    assert encoder.decode([n_vocab - 1]) == ""
+
+
+def test_a_setting_that_would_change_the_text_in_transformers_is_a_notice(hub_copy):
+    folder = hub_copy("float32")
+    edit_json(folder / "generation_config.json", repetition_penalty=1.5, no_repeat_ngram_size=0)
+    with pytest.warns(UserWarning, match=r"repetition_penalty 1\.5 in the model's settings is ignored"):
         load_encoder_hparams_and_params(str(folder))
 
 

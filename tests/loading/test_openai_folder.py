@@ -43,7 +43,7 @@ def test_params_equal_the_variables_of_the_checkpoint(demo):
         (lambda v: v.pop("model/h5/mlp/c_fc/w"), "there is no variable model/h5/mlp/c_fc/w"),
         (
             lambda v: v.update({"model/h6/ln_1/g": v["model/ln_f/g"]}),
-            "h6/ln_1/g is not in a model of 6 layers",
+            "h6/ln_1/g is not in a GPT-2 of 6 layers",
         ),
         (lambda v: v.update({"model/wpe": v["model/wpe"][:-1]}), r"model/wpe is float32 \[255, 256\], not"),
         (lambda v: v.update({"model/ln_f/b": np.zeros(256, np.int32)}), "model/ln_f/b is int32"),
@@ -72,7 +72,7 @@ def test_missing_extra_or_misshapen_variables_are_rejected_by_name(demo, tmp_pat
         (json.dumps({**HPARAMS, "n_head": 3}), "n_embd is not a multiple of n_head"),
         (json.dumps({**HPARAMS, "n_layer": 7}), "there is no variable model/h6/attn/c_attn/w"),
         (json.dumps({**HPARAMS, "n_layer": 10**9}), "there is no variable model/h6/attn/c_attn/w"),
-        (json.dumps({**HPARAMS, "n_layer": 5}), "model/h5/.* is not in a model of 5 layers"),
+        (json.dumps({**HPARAMS, "n_layer": 5}), "model/h5/.* is not in a GPT-2 of 5 layers"),
         (
             json.dumps({**HPARAMS, "n_ctx": 1024}),
             r"model/wpe is float32 \[256, 256\], not float32 \[1024, 256\]",

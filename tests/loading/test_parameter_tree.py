@@ -52,7 +52,12 @@ def test_an_lm_head_other_than_wte_is_used_even_if_config_json_ties_them(hub_cop
 @pytest.mark.parametrize(
     ("name", "tensor", "message"),
     [
-        ("h.0.attn.lora_A.weight", np.zeros((2, 16), np.float32), "h.0.attn.lora_A.weight is not in a model"),
+        (
+            "h.0.attn.lora_A.weight",
+            np.zeros((2, 16), np.float32),
+            "the weights have a LoRA adapter: merge it",
+        ),
+        ("h.0.attn.gate.weight", np.zeros((2, 16), np.float32), "h.0.attn.gate.weight is not in a GPT-2 of"),
         ("wte.weight", np.zeros((301, 16), np.float32), "two tensors have the same name without its prefix"),
         ("lm_head.weight", np.zeros((7, 16), np.float32), "lm_head.weight is float32 [7, 16], but wte is"),
         ("transformer.ln_f.bias", np.zeros(16, np.int64), "ln_f.bias is int64 [16], not float32"),
