@@ -67,7 +67,7 @@ def main(
         prompts_file: read many prompts from a file, one per line, as JSON lines with a "prompt" each, or as a
             JSON array. The file may be gzipped. The output is JSON lines, as with n_samples and logprobs.
         special_tokens: read tokens such as <|endoftext|> in a prompt as one token each, not as text. The
-            default is False for the sizes of OpenAI, and True for other models.
+            default is True, but False for demo and the sizes of OpenAI.
         n_samples: the number of texts to sample for each prompt.
         batch_size: the maximum number of texts per batch. Prompts of similar length share a batch. Results
             print in input order. The default is 32, or n_samples if that is more, or fewer if their keys and

@@ -36,7 +36,7 @@ class UnexpectedContent(OSError):
 def new_session(auth=None, retries=None):
     """Create a requests.Session that retries transient failures by the given policy, by default RETRIES.
 
-    auth: what the server needs to know of the user, for requests; None leaves this to .netrc.
+    auth: the user's credentials for the server, as requests takes them; None leaves this to .netrc.
     """
     session = requests.Session()
     session.auth = auth

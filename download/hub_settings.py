@@ -28,6 +28,7 @@ def read_path(variables, default):
 
 
 def hub_home():
+    """The folder of the hub's tools, with the cache and the token."""
     return read_path(["HF_HOME"], read_path(["XDG_CACHE_HOME"], "~/.cache") / "huggingface")
 
 
@@ -58,4 +59,5 @@ def hub_token():
 
 
 def clean_token(text):
+    """Remove line ends and white space around a token."""
     return text.replace("\r", "").replace("\n", "").strip()

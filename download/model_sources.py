@@ -23,7 +23,7 @@ class Source(NamedTuple):
 
     url: str  # without user name and password, so that any message can show it
     is_hub: bool  # the Hugging Face layout; otherwise OpenAI's
-    auth: AuthBase | None  # what the server, and no other host, needs to know of the user
+    auth: AuthBase | None  # the user's credentials, which no other host receives
 
 
 class BearerToken(AuthBase):

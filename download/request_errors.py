@@ -26,7 +26,7 @@ HOST_ERRORS = (62, 64)
 
 
 def describe_error(error, url):
-    """Describe in one line why a request for `url` failed. Never quotes requests, which shows passwords."""
+    """Describe in one line why a request for `url` failed. It quotes no exception: some contain passwords."""
     if isinstance(error, (requests.HTTPError, Interrupted)):  # raised here, with a message of ours
         return str(error)
     if isinstance(error, OSError) and not isinstance(error, requests.RequestException):
@@ -58,7 +58,7 @@ def describe_error(error, url):
 def find_causes(error):
     """List an exception and the exceptions inside it or before it, the outermost first."""
     causes = [error]
-    for cause in causes:  # it grows
+    for cause in causes:  # the loop appends to it
         inner = [*cause.args, getattr(cause, "reason", None), cause.__cause__, cause.__context__]
         causes += [other for other in inner if isinstance(other, Exception) and other not in causes]
     return causes
@@ -128,7 +128,7 @@ def find_hint(response, url):
 
 
 def describe_access(response, url, code):
-    """Describe why the hub lets this user not read a model, and what to do."""
+    """Describe why the hub refuses a model to this user, and what to do."""
     page = url.split("/resolve/")[0]
     problem = ACCESS_ERRORS.get(code, "the model is gated or private")
     first = (response.history or [response])[0]

@@ -1,6 +1,6 @@
 """The activation functions that models on the Hugging Face hub use, by their names in transformers.
 
-GPT-2 has the tanh form of GELU, `gpt2.gelu`. Cerebras-GPT and nanoGPT have the exact form.
+GPT-2 has the tanh form of GELU, `gpt2.gelu`. Cerebras-GPT and newer nanoGPTs have the exact form.
 """
 
 import numpy as np

@@ -1,7 +1,7 @@
 """Parse pickles without executing them: nothing that a pickle names is imported or called.
 
 A pickle is a program for a stack machine. Most opcodes push a value, or replace the top of the stack by a
-list, dict or tuple of it. REDUCE and its relatives call a function. Here they push a `Call` instead:
+list, dict or tuple of it. REDUCE and similar opcodes call a function. Here they push a `Call` instead:
 
     opcode    GLOBAL              | BININT1 | TUPLE1 | TUPLE1  | REDUCE
     top       Name("torch.Size")  | 3       | (3,)   | ((3,),) | Call(Name("torch.Size"), ((3,),))

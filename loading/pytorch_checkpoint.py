@@ -32,7 +32,7 @@ STATE_DICT_NAMES = ("model", "state_dict", "model_state_dict", "module")  # wher
 
 
 def read_pytorch_tensors(path):
-    """Read the state dict in a file of torch.save -> {name: np.ndarray}. As `read_state_dict` otherwise."""
+    """Read the state dict in a file of torch.save -> {name: np.ndarray}. Raises as `read_state_dict`."""
     tensors, _ = read_state_dict(path)
     return tensors
 
