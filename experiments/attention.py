@@ -8,7 +8,7 @@ is a key. The weights of a row add up to 1.
 """
 
 import numpy as np
-from helpers.hidden_states import hidden_states
+from helpers.hidden_states import attention_weights, hidden_states
 from helpers.output_files import write_picture
 from helpers.picture_labels import picture_labels
 from helpers.token_labels import encode_within_context
@@ -16,20 +16,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 
 from cli.exit_status import run
-from gpt2 import attention, layer_norm, linear
 from utils import load_encoder_hparams_and_params
-
-
-def attention_weights(x, block, n_head):
-    """The attention weights of one block. [n_seq, n_embd] -> [n_head, n_seq, n_seq].
-
-    Attention returns weights @ v. With the identity matrix as v, that is the weights themselves.
-    """
-    n_seq = len(x)
-    qkv = linear(layer_norm(x, **block["ln_1"]), **block["attn"]["c_attn"])  # -> [n_seq, 3*n_embd]
-    q, k, _ = qkv.reshape(n_seq, 3, n_head, -1).transpose(1, 2, 0, 3)  # -> 3 times [n_head, n_seq, head_dim]
-    mask = np.triu(np.full((n_seq, n_seq), -1e10, dtype=np.float32), 1)  # hides later tokens
-    return attention(q, k, np.eye(n_seq, dtype=np.float32), mask)
 
 
 def attention_maps(ids, params, n_head):

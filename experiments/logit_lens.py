@@ -9,14 +9,14 @@ Idea: nostalgebraist, "interpreting GPT: the logit lens", 2020.
 """
 
 import numpy as np
-from helpers.hidden_states import hidden_states
+from helpers.hidden_states import decode_state, hidden_states
 from helpers.output_files import write_picture
 from helpers.picture_labels import picture_labels
 from helpers.token_labels import encode_within_context
 from matplotlib.figure import Figure
 
 from cli.exit_status import run
-from gpt2 import layer_norm, softmax
+from gpt2 import softmax
 from utils import load_encoder_hparams_and_params
 
 MAX_LABEL = 9  # characters in a cell
@@ -24,10 +24,9 @@ MAX_LABEL = 9  # characters in a cell
 
 def logit_lens(ids, params, n_head):
     """Decode hidden states. [n_seq] -> most probable ids and their probabilities, [n_layer + 1, n_seq]."""
-    lm_head = params.get("lm_head", params["wte"])  # [n_vocab, n_embd]
     best, probs = [], []
     for x in hidden_states(ids, params, n_head):
-        logits = layer_norm(x, **params["ln_f"]) @ lm_head.T  # [n_seq, n_embd] -> [n_seq, n_vocab]
+        logits = decode_state(x, params)  # [n_seq, n_embd] -> [n_seq, n_vocab]
         best.append(np.argmax(logits, axis=-1))  # [n_seq, n_vocab] -> [n_seq]
         probs.append(np.max(softmax(logits), axis=-1))
     return np.stack(best), np.stack(probs)

@@ -1,8 +1,8 @@
-"""Hidden states: the vectors between the blocks of the model."""
+"""Hidden states: the vectors between the blocks of the model, and how to read them."""
 
 import numpy as np
 
-from gpt2 import transformer_block
+from gpt2 import attention, layer_norm, linear, transformer_block
 
 
 def hidden_states(ids, params, n_head):
@@ -13,3 +13,22 @@ def hidden_states(ids, params, n_head):
         x = transformer_block(x, **block, n_head=n_head)  # [n_seq, n_embd] -> [n_seq, n_embd]
         states.append(x)
     return np.stack(states)
+
+
+def attention_weights(x, block, n_head, n_last=0):
+    """The attention weights of one block. [n_seq, n_embd] -> [n_head, n_queries, n_seq].
+
+    Attention returns weights @ v. With the identity matrix as v, that is the weights themselves.
+    n_last: only the queries of the last n_last tokens; 0 means all.
+    """
+    n_seq = len(x)
+    qkv = linear(layer_norm(x, **block["ln_1"]), **block["attn"]["c_attn"])  # -> [n_seq, 3*n_embd]
+    q, k, _ = qkv.reshape(n_seq, 3, n_head, -1).transpose(1, 2, 0, 3)  # -> 3 times [n_head, n_seq, head_dim]
+    mask = np.triu(np.full((n_seq, n_seq), -1e10, dtype=np.float32), 1)  # hides later tokens
+    return attention(q[:, -n_last:], k, np.eye(n_seq, dtype=np.float32), mask[-n_last:])  # 0 keeps all: -0 is 0
+
+
+def decode_state(x, params):
+    """The logits that the model would give if it stopped here. [n_seq, n_embd] -> [n_seq, n_vocab]."""
+    lm_head = params.get("lm_head", params["wte"])  # [n_vocab, n_embd]
+    return layer_norm(x, **params["ln_f"]) @ lm_head.T
