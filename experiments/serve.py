@@ -10,12 +10,25 @@ import socket
 
 import uvicorn
 from serve.app import make_app
+from serve.engine import Engine
 from serve.loaded_model import load_model
 
 from cli.exit_status import run
 
 MAX_CONNECTIONS = 256
-SECONDS_TO_CLOSE = 0.2  # for responses that are almost complete; longer ones are cut off
+SECONDS_TO_CLOSE = 0.5  # then uvicorn cuts off the responses that still run
+
+
+class Server(uvicorn.Server):
+    """A server that ends the texts of the engine when it stops. Their clients get an error."""
+
+    def __init__(self, config, engine):
+        super().__init__(config)
+        self.engine = engine
+
+    def handle_exit(self, sig, frame):
+        self.engine.is_closing = True
+        super().handle_exit(sig, frame)
 
 
 def open_socket(host, port):
@@ -45,19 +58,19 @@ def main(model_size: str = None, port: int = None, host: str = "127.0.0.1", api_
         raise ValueError(f"--port takes a whole number up to 65535, not {port}")
     api_key = api_key or os.environ.get("GPT2_API_KEY") or None
     model = load_model(model_size)
-    app = make_app(model, host, api_key)
+    engine = Engine(model)
     config = uvicorn.Config(
-        app,
+        make_app(model, engine, host, api_key),
         http="h11",
         ws="none",
         lifespan="on",
-        log_level="critical",
+        log_level="error",
         limit_concurrency=MAX_CONNECTIONS,
         timeout_graceful_shutdown=SECONDS_TO_CLOSE,
     )
     with open_socket(host, port) as listener:
         print(address_of(listener), flush=True)
-        uvicorn.Server(config).run([listener])
+        Server(config, engine).run([listener])
 
 
 if __name__ == "__main__":

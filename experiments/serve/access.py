@@ -9,8 +9,9 @@ import hmac
 import ipaddress
 from urllib.parse import urlsplit
 
-from serve.errors import ApiError, error_response
 from starlette.requests import Request
+
+from serve.errors import ApiError, error_response
 
 
 class AccessCheck:
@@ -49,7 +50,7 @@ class AccessCheck:
 
 
 def is_trusted_host(header, own_name):
-    """Whether a Host header is an address, localhost or the server's own name. DNS rebinding needs another name.
+    """Whether a Host header is an address, localhost or the server's own name. DNS rebinding needs another.
 
     Any port is fine: a tunnel or a container may have another one than the server.
     """

@@ -39,6 +39,11 @@ async def on_http_error(request, error):
     return error_response(ApiError(message, error.status_code, headers=error.headers))
 
 
+async def on_disconnect(request, error):
+    """The client has gone: nobody reads this response."""
+    return Response(status_code=499)
+
+
 async def on_unexpected_error(request, error):
     """A bug. Starlette then raises the error again, and uvicorn prints it."""
     return error_response(ApiError("the server failed: its terminal shows the reason", 500))

@@ -21,7 +21,7 @@ class LoadedModel(NamedTuple):
 
 
 def load_model(model_size=None):
-    """Load a model as gpt2.py does. Its name is the last part of model_size, so that no path leaves the server.
+    """Load a model as gpt2.py does. Its name is the last part of model_size: clients see no path.
 
     Raises:
         ValueError, OSError, CheckpointError: as `load_encoder_hparams_and_params`.
