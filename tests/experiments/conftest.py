@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from support.api_server import running_server
 from support.experiment_helpers import PROMPT
 from support.paths import EXPERIMENTS
 
@@ -52,3 +53,19 @@ def run_experiment(tmp_path):
         return done.returncode, done.stdout, done.stderr
 
     return run_experiment
+
+
+@pytest.fixture(scope="session")
+def api_server():
+    """serve.py with the demo model."""
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def api_client(api_server):
+    """An HTTP client of the server."""
+    import httpx
+
+    with httpx.Client(base_url=api_server.url, timeout=120, trust_env=False) as client:
+        yield client
