@@ -19,13 +19,13 @@ def attention_weights(x, block, n_head, n_last=0):
     """The attention weights of one block. [n_seq, n_embd] -> [n_head, n_queries, n_seq].
 
     Attention returns weights @ v. With the identity matrix as v, that is the weights themselves.
-    n_last: only the queries of the last n_last tokens; 0 means all.
+    n_last: only the queries of the last n_last tokens; 0 keeps all: -0 is 0.
     """
     n_seq = len(x)
     qkv = linear(layer_norm(x, **block["ln_1"]), **block["attn"]["c_attn"])  # -> [n_seq, 3*n_embd]
     q, k, _ = qkv.reshape(n_seq, 3, n_head, -1).transpose(1, 2, 0, 3)  # -> 3 times [n_head, n_seq, head_dim]
     mask = np.triu(np.full((n_seq, n_seq), -1e10, dtype=np.float32), 1)  # hides later tokens
-    return attention(q[:, -n_last:], k, np.eye(n_seq, dtype=np.float32), mask[-n_last:])  # 0 keeps all: -0 is 0
+    return attention(q[:, -n_last:], k, np.eye(n_seq, dtype=np.float32), mask[-n_last:])
 
 
 def decode_state(x, params):
