@@ -27,14 +27,16 @@ class Server(uvicorn.Server):
         self.engine = engine
 
     def handle_exit(self, sig, frame):
-        self.engine.is_closing = True
+        self.engine.close()
         super().handle_exit(sig, frame)
 
 
 def open_socket(host, port):
     """Listen on an address. Port 0 is any free port. The connections wait until the server is ready."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family)
+    listener = socket.create_server((host, port), family=family)
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # or each answer takes 40 ms more
+    return listener
 
 
 def address_of(listener):
@@ -57,6 +59,8 @@ def main(model_size: str = None, port: int = None, host: str = "127.0.0.1", api_
     if port > 65535:
         raise ValueError(f"--port takes a whole number up to 65535, not {port}")
     api_key = api_key or os.environ.get("GPT2_API_KEY") or None
+    if api_key and not (api_key.isascii() and api_key.isprintable()):
+        raise ValueError("--api_key takes printable ASCII characters")
     model = load_model(model_size)
     engine = Engine(model)
     config = uvicorn.Config(

@@ -82,20 +82,30 @@ class Engine:
 
     def __init__(self, model):
         self.model = {"params": model.params, "n_head": model.hparams["n_head"]}
-        self.waiting = []
-        self.has_changed = threading.Condition()  # also the lock of `waiting`
-        self.is_closing = False  # the server stops: all texts fail at their next token
+        self.waiting, self.running = [], []
+        self.has_changed = threading.Condition()  # also the lock of both lists
+        self.is_closed = False
         threading.Thread(target=self.run, daemon=True).start()
 
     def submit(self, texts):
-        """Add texts to the queue, all or none. Raises ApiError if it has no room for them."""
+        """Add texts to the queue, all or none. Raises ApiError if it has no room for them, or is closed."""
         with self.has_changed:
+            if self.is_closed:
+                raise server_stops()
             self.waiting = [text for text in self.waiting if not text.is_done]
             if len(self.waiting) + len(texts) > MAX_WAITING:
                 message = f"{len(self.waiting)} texts are waiting: try again later"
                 raise ApiError(message, 429, code="queue_full", headers={"Retry-After": "1"})
             self.waiting += texts
             self.has_changed.notify()
+
+    def close(self):
+        """Fail all texts: the server stops. A signal handler can call this."""
+        with self.has_changed:  # reentrant, if the signal interrupts `submit`
+            self.is_closed = True
+            texts = self.running + self.waiting
+            self.waiting = []
+        fail_all(texts, server_stops())
 
     def run(self):
         with np.errstate(over="raise", invalid="raise"):  # a setting of this thread
@@ -106,20 +116,17 @@ class Engine:
         """Wait for texts. Take the first, and others with the same sampling settings."""
         with self.has_changed:
             self.has_changed.wait_for(lambda: self.waiting)
-            batch = choose_batch(self.waiting, self.model["params"])
-            self.waiting = [text for text in self.waiting if text not in batch]
-        return batch
+            self.running = choose_batch(self.waiting, self.model["params"])
+            self.waiting = [text for text in self.waiting if text not in self.running]
+            return self.running
 
     def continue_batch(self, texts):
         """Continue texts until all are done. An error ends all of them."""
         try:
             for text in texts:
-                self.check_open()
                 if not text.is_done:
                     text.read_prompt(self.model)
             self.generate([text for text in texts if not text.is_done])
-        except ApiError as error:
-            fail_all(texts, error)
         except Exception:  # a bug, no memory, or logits that are not finite: later requests still get answers
             traceback.print_exc()
             fail_all(texts, ApiError("the computation failed: the server's terminal shows the reason", 500))
@@ -139,12 +146,7 @@ class Engine:
             **texts[0].sampling,
         )
         for row, token_id, logits in steps:
-            self.check_open()
             texts[row].add(token_id, logits)
-
-    def check_open(self):
-        if self.is_closing:
-            raise ApiError("the server stops", 503, code="server_stops")
 
 
 def choose_batch(waiting, params):
@@ -166,3 +168,7 @@ def choose_batch(waiting, params):
 def fail_all(texts, error):
     for text in texts:
         text.fail(error)
+
+
+def server_stops():
+    return ApiError("the server stops", 503, code="server_stops")

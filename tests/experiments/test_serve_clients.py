@@ -3,12 +3,15 @@
 import asyncio
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
+from support.documents import code_blocks
 from support.experiment_helpers import PROMPT
+from support.paths import ROOT
 
 GREEDY = {"model": "demo", "prompt": PROMPT, "temperature": 0, "max_tokens": 8}
 
@@ -95,3 +98,19 @@ def test_curl(url, expected):
         printed = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300).stdout
         events = [json.loads(line.removeprefix("data: ")) for line in printed.splitlines() if "{" in line]
         assert "".join(event["choices"][0]["text"] for event in events) == expected
+
+
+@pytest.mark.parametrize("language", ["python", "sh"])
+def test_the_commands_of_the_document_work(openai, url, generated_text, language):
+    """Those that use the server: docs/serving.md."""
+    blocks = [code for name, code in code_blocks(ROOT / "docs" / "serving.md") if name == language]
+    code = blocks[-1].replace("http://127.0.0.1:8000/v1", url)
+    assert code != blocks[-1]
+    command = [sys.executable, "-c", code] if language == "python" else shlex.split(code)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", timeout=300, check=True)
+    if language == "python":
+        assert done.stdout == generated_text("Once upon a time", 16)
+        assert sum(line != "" for line in code.splitlines()) <= 5
+    else:
+        assert done.stdout.endswith("data: [DONE]\n\n")
+        assert done.stdout.count('"choices"') > 8

@@ -272,6 +272,12 @@ def test_a_port_in_use_is_an_error(api_server, run_experiment):
     assert stderr.startswith("serve.py: ") and stderr.count("\n") == 1
 
 
-def test_a_port_out_of_range_is_an_error(run_experiment):
-    status, _, stderr = run_experiment("serve.py", "demo", "--port=65536")
-    assert (status, stderr) == (2, "serve.py: --port takes a whole number up to 65535, not 65536\n")
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [
+        ("--port=65536", "--port takes a whole number up to 65535, not 65536"),
+        ("--api_key=schlüssel", "--api_key takes printable ASCII characters"),
+    ],
+)
+def test_wrong_flags_are_errors(run_experiment, flag, message):
+    assert run_experiment("serve.py", "demo", flag) == (2, "", f"serve.py: {message}\n")

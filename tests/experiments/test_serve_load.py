@@ -35,7 +35,7 @@ def engine_model():
 def engine(engine_model):
     engine = Engine(engine_model)
     yield engine
-    engine.is_closing = True
+    engine.close()
 
 
 @pytest.fixture
@@ -141,6 +141,25 @@ def test_an_error_ends_its_batch_alone(engine, engine_model, capsys):
     wait_for(lambda: text.is_done)
     assert len(results) == 6
     assert "FloatingPointError" in capsys.readouterr().err
+
+
+def test_a_closed_engine_fails_all_texts(engine, engine_model):
+    """At once, even those of a batch that runs."""
+    entered, release, results = threading.Event(), threading.Event(), []
+
+    def hold(part):
+        results.append(part)
+        entered.set()
+        release.wait(120)
+
+    engine.submit([make_text(engine_model, hold)])
+    entered.wait(120)
+    engine.submit([make_text(engine_model, results.append)])
+    threading.Timer(0.1, release.set).start()
+    engine.close()
+    assert [error.status for error in results[1:]] == [503, 503]
+    with pytest.raises(ApiError, match="stops"):
+        engine.submit([make_text(engine_model, results.append)])
 
 
 # The server.

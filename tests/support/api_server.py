@@ -35,4 +35,5 @@ def running_server(*arguments, model_size="demo", **changes):
         yield Server(process.stdout.readline().strip(), process)
     finally:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
