@@ -6,6 +6,7 @@ import { Rejection, ask, decodeArray, linesOf } from "./server.js";
 
 const { byId } = panels;
 const prompt = byId("prompt");
+const main = document.querySelector("main");
 const NUMBERS = ["temperature", "top_k", "top_p", "min_p", "seed"];
 
 // The text: typed text, the ids of clicked tokens after it, and the ids that Step and Run drew after those.
@@ -47,6 +48,7 @@ function showProblem(error) {
 async function refresh() {
   if (isAsking) return;
   isAsking = true;
+  main.setAttribute("aria-busy", true);
   if (!about) {
     about = await askJson("/about");
     if (about) showModel();
@@ -59,6 +61,7 @@ async function refresh() {
     shownVersion = asked;
     show(answer, askedText);
   }
+  main.setAttribute("aria-busy", false);
   isAsking = false;
 }
 
