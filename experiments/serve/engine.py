@@ -151,18 +151,21 @@ class Engine:
 
 def choose_batch(waiting, params):
     """The first text and others with its settings: at most BATCH_SIZE texts and MAX_CACHE_BYTES of cache."""
-    wpe = params["wpe"]  # [n_ctx, n_embd]
-    bytes_per_token = 2 * len(params["blocks"]) * wpe.shape[1] * wpe.itemsize  # keys and values
     first, *others = waiting
-    batch, n_slots = [first], len(first.ids) + first.max_tokens
+    batch = [first]
     for text in others:
-        n_slots_with_text = max(n_slots, len(text.ids) + text.max_tokens)
-        cache_bytes = (len(batch) + 1) * n_slots_with_text * bytes_per_token
-        has_room = len(batch) < BATCH_SIZE and cache_bytes <= MAX_CACHE_BYTES
+        has_room = len(batch) < BATCH_SIZE and cache_bytes([*batch, text], params) <= MAX_CACHE_BYTES
         if has_room and text.sampling == first.sampling:
             batch.append(text)
-            n_slots = n_slots_with_text
     return batch
+
+
+def cache_bytes(texts, params):
+    """The size of the keys and values of a batch."""
+    n_ctx, n_embd = params["wpe"].shape
+    n_slots = max(len(text.ids) for text in texts) + max(text.max_tokens for text in texts)
+    n_numbers = 2 * len(params["blocks"]) * len(texts) * min(n_ctx, n_slots) * n_embd
+    return n_numbers * params["wpe"].itemsize
 
 
 def fail_all(texts, error):
