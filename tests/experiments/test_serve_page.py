@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import surprise
 from helpers.token_labels import token_labels
+from support.api_server import running_server
 from support.browser import needs_chromium, open_page, running_browser
 from support.experiment_helpers import PROMPT
 from support.paths import ROOT
@@ -19,6 +20,7 @@ import gpt2
 from generation.batches import text_seed
 from generation.min_p_and_repetition import keep_min_p
 from generation.scoring import log_softmax
+from utils import load_encoder_hparams_and_params
 
 pytest.importorskip("playwright")
 pytestmark = needs_chromium
@@ -66,7 +68,7 @@ def assert_percents(shown, probs):
 
 
 def test_tokens_have_the_surprisal_of_surprise_py(page, encoder, ids, model):
-    page.type(PROMPT)
+    page.enter(PROMPT)
     bits = [bits for bits, _ in surprise.surprises([*encoder.start_ids, *ids], **model)]
     assert page.token_labels() == token_labels(encoder, ids)
     assert page.texts("#tokens small:nth-of-type(1)") == [str(token_id) for token_id in ids]
@@ -75,7 +77,7 @@ def test_tokens_have_the_surprisal_of_surprise_py(page, encoder, ids, model):
 
 
 def test_attention_has_the_weights_of_attention_py(page, ids, model):
-    page.type(PROMPT)
+    page.enter(PROMPT)
     maps = attention.attention_maps(ids, **model)
     for layer, head, query in [(0, 0, 0), (3, 1, 7), (5, 3, 9)]:
         page.click(f"#heads button:nth-child({4 * layer + head + 1})")
@@ -88,7 +90,7 @@ def test_attention_has_the_weights_of_attention_py(page, ids, model):
 
 def test_pictures_of_heads_show_the_roots_of_the_weights(page, ids, model):
     """Darker is more. The upper triangle is transparent."""
-    page.type(PROMPT)
+    page.enter(PROMPT)
     maps = attention.attention_maps(ids, **model)
     pixels = np.reshape(page.pixels("#heads canvas"), (6, 4, len(ids), len(ids), 4))
     lower = np.tri(len(ids), dtype=bool)
@@ -101,7 +103,7 @@ def test_pictures_of_heads_show_the_roots_of_the_weights(page, ids, model):
 
 
 def test_the_table_of_a_head_has_its_weights(page, ids, model):
-    page.type(PROMPT)
+    page.enter(PROMPT)
     page.tab.click("#weights summary")
     page.tab.wait_for_selector("#weights td")
     weights = attention.attention_maps(ids, **model)[3, 1]
@@ -110,7 +112,7 @@ def test_the_table_of_a_head_has_its_weights(page, ids, model):
 
 
 def test_pointing_at_the_picture_reads_a_weight(page, ids, model, encoder):
-    page.type(PROMPT)
+    page.enter(PROMPT)
     page.tab.locator("#map").scroll_into_view_if_needed()
     box = page.tab.locator("#map").bounding_box()
     page.tab.mouse.move(box["x"] + 1.5 * box["width"] / 10, box["y"] + 7.5 * box["height"] / 10)
@@ -120,14 +122,14 @@ def test_pointing_at_the_picture_reads_a_weight(page, ids, model, encoder):
 
 
 def test_layers_have_the_predictions_of_logit_lens_py(page, ids, model, encoder):
-    page.type(PROMPT)
+    page.enter(PROMPT)
     best, probs = logit_lens.logit_lens(ids, **model)
     assert page.texts("#lens td b") == token_labels(encoder, best.ravel().tolist())
     assert_percents(page.texts("#lens td small"), probs.ravel())
 
 
 def test_a_cell_shows_its_five_most_probable_tokens(page, ids, model, encoder):
-    page.type(PROMPT)
+    page.enter(PROMPT)
     page.tab.hover("#lens tr:nth-child(8) td:nth-of-type(9)")  # after layer 5, at "was"
     probs = gpt2.softmax(next_logits(ids[:9], model))
     best = np.argsort(-probs)[:5]
@@ -138,7 +140,7 @@ def test_a_cell_shows_its_five_most_probable_tokens(page, ids, model, encoder):
 
 def test_sliders_have_the_effect_shown_by_next_token_py(page, ids, model, encoder):
     prompt_ids = ids[:-1]
-    page.type(encoder.decode(prompt_ids))
+    page.enter(encoder.decode(prompt_ids))
     logits = next_logits(prompt_ids, model).astype(np.float64)
     expected = next_token.next_token_probabilities(logits, temperature=0.7, top_k=5, top_p=0.6)
     expected["min_p 0.1"] = np.exp(log_softmax(keep_min_p(logits, 0.1)))
@@ -182,7 +184,7 @@ def filtered(logits, temperature, top_k, top_p, min_p):
 
 
 def test_run_and_steps_write_the_text_of_gpt2(page, gpt2_text):
-    page.type("Once upon a time")
+    page.enter("Once upon a time")
     page.tab.fill("#seed", "5")
     page.tab.fill("#n_tokens", "20")
     page.click("#run")
@@ -203,7 +205,7 @@ def test_run_and_steps_write_the_text_of_gpt2(page, gpt2_text):
 
 @pytest.mark.parametrize("prompt", ["Once upon a time", 'It\'s "1 < 2" & $HOME\n\nThe', "-a king", ""])
 def test_the_command_prints_the_same_text(page, prompt):
-    page.type(prompt)
+    page.enter(prompt)
     for name, value in {"temperature": 0.8, "top_k": 30, "top_p": 0.95, "min_p": 0.01}.items():
         page.set_slider(name, value)
     page.tab.fill("#n_tokens", "12")
@@ -219,7 +221,7 @@ def test_the_command_prints_the_same_text(page, prompt):
 
 
 def test_a_click_on_a_bar_makes_the_text_the_prompt(page, gpt2_text, ids, encoder):
-    page.type(encoder.decode(ids[:-1]))
+    page.enter(encoder.decode(ids[:-1]))
     page.click("#step")
     page.click("#undo")
     bars = list(page.bars())
@@ -230,25 +232,31 @@ def test_a_click_on_a_bar_makes_the_text_the_prompt(page, gpt2_text, ids, encode
     assert page.text() == gpt2_text(prompt, 40, seed=1)
 
 
-def test_stop_ends_a_run_and_typing_does_too(page, gpt2_text):
-    prompt = "Once upon a time"
-    page.type(prompt)
-    page.tab.fill("#n_tokens", "1000")
-    page.set_slider("temperature", 2)
-    page.tab.click("#run")
-    page.tab.wait_for_selector("#tokens .added:nth-child(8)")
-    page.click("#stop")
-    n_drawn = int(page.texts("#status")[0].split()[0])
-    assert 3 < n_drawn < 1000
-    assert page.text() == gpt2_text(prompt, n_drawn, seed=1, temperature=2.0)
-    page.tab.click("#run")
-    page.type("The king")
-    assert page.token_labels() == ["The", "·king"]
-    assert page.text() == "The king"
+def test_stop_ends_a_run_and_typing_does_too(browser, endless_model):
+    """The model does not end its text."""
+    encoder, hparams, params = load_encoder_hparams_and_params(endless_model)
+    ids = encoder.encode("Once upon a time")
+    with running_server(model_size=str(endless_model)) as server, open_page(browser, server.url) as page:
+        page.enter("Once upon a time")
+        page.tab.fill("#n_tokens", "1000")
+        page.tab.click("#run")
+        page.tab.wait_for_selector("#tokens .added:nth-child(8)")
+        page.tab.focus("#stop")
+        page.tab.keyboard.press("Enter")
+        page.wait()
+        n_drawn = int(page.texts("#status")[0].split()[0])
+        assert 3 < n_drawn < 1000
+        options = {"seed": text_seed(1, ids), "temperature": 1.0}
+        expected = list(gpt2.generate(ids, params, hparams["n_head"], min(n_drawn, 200), **options))
+        assert page.text().startswith("Once upon a time" + encoder.decode(expected))
+        page.tab.click("#run")
+        page.enter("The king")
+        assert page.token_labels() == ["The", "·king"]
+        assert page.text() == "The king"
 
 
 def test_the_end_of_the_text_is_announced(page):
-    page.type("Once upon a time")
+    page.enter("Once upon a time")
     page.tab.fill("#n_tokens", "300")
     page.click("#run")
     assert page.texts("#status")[0].endswith("tokens drawn. The model ended the text.")

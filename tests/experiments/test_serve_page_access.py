@@ -38,7 +38,7 @@ def page(browser, api_server):
 def test_any_text_is_shown_as_text(page, encoder, name):
     elements = "document.querySelectorAll('script, img, iframe').length"
     before = page.evaluate(elements)
-    page.type(PROMPTS[name])
+    page.enter(PROMPTS[name])
     typed = page.text()  # a text area ends lines with \n
     assert page.token_labels() == token_labels(encoder, encoder.encode(typed))
     assert page.texts("#lens tr:first-child th")[1:] == page.token_labels()
@@ -62,7 +62,7 @@ def test_the_bytes_of_a_character_can_be_chosen_one_by_one(page, encoder):
         route.fulfill(json=answer)
 
     page.tab.route("**/inspect", offer)
-    page.type("The king and")
+    page.enter("The king and")
     for text in ("The king and�", "The king and�", "The king and猫"):
         page.click("#bars li:first-child button")
         assert page.text() == text
@@ -75,17 +75,17 @@ def test_the_bytes_of_a_character_can_be_chosen_one_by_one(page, encoder):
 
 
 def test_a_text_longer_than_the_context_keeps_its_end(page, encoder):
-    page.type(LONG)
+    page.enter(LONG)
     (note,) = page.texts("#note")
     assert note.startswith(f"The text has {len(encoder.encode(LONG))} tokens. The model reads the last 256.")
     assert note.endswith("Attention and Layers show the last 64 tokens.")
     assert page.token_labels() == token_labels(encoder, encoder.encode(LONG)[-256:])
-    page.type(PROMPT)
+    page.enter(PROMPT)
     assert not page.tab.is_visible("#note")
 
 
 def test_an_empty_text_starts_from_the_begin_token(page, generated_ids, encoder):
-    page.type("")
+    page.enter("")
     assert page.texts("#note") == ["The text is empty. The model starts from <|endoftext|>."]
     assert page.token_labels() == ["<|endoftext|>"]
     page.set_slider("temperature", 0)
@@ -101,7 +101,7 @@ def test_a_lone_surrogate_is_an_error_and_typing_continues(browser, api_server):
         page.evaluate("document.execCommand('insertText', false, '\\ud800')")
         page.wait()
         assert "lone surrogate" in page.texts("#problem p")[0]
-        page.type("The king")
+        page.enter("The king")
         assert not page.tab.is_visible("#problem")
         assert page.token_labels() == ["The", "·king"]
 
@@ -130,7 +130,7 @@ def test_a_stopped_server_is_reported_and_retry_continues(browser, encoder):
         with pytest.raises(AssertionError, match="ERR_CONNECTION_REFUSED"), page as page:
             server.process.kill()
             server.process.wait()
-            for action in (lambda: page.type("The king"), lambda: page.click("#step")):
+            for action in (lambda: page.enter("The king"), lambda: page.click("#step")):
                 action()
                 assert page.texts("#problem p") == ["The server does not answer. Start it again, then retry."]
                 assert page.tab.is_visible("#problem")
@@ -149,7 +149,7 @@ def test_no_width_needs_horizontal_scrolling(browser, api_server, width, scheme)
     options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     with open_page(browser, api_server.url, **options) as page:
         for text in (PROMPT, LONG, "a" * 500, "从前有一只猫坐在垫子上"):
-            page.type(text)
+            page.enter(text)
             assert page.evaluate("document.documentElement.scrollWidth") == width
 
 
@@ -160,7 +160,7 @@ def test_axe_reports_no_violation(browser, api_server, width, scheme):
     options = {"viewport": {"width": width, "height": 800}, "color_scheme": scheme}
     with open_page(browser, api_server.url, **options) as page:
         assert page.violations() == []
-        page.type("Once upon a time there was a 猫 refrigerator")
+        page.enter("Once upon a time there was a 猫 refrigerator")
         page.set_slider("top_k", 5)
         page.click("#step")
         for summary in page.tab.locator("summary").all():
@@ -218,7 +218,7 @@ def test_everything_works_with_the_keyboard_alone(page, encoder):
 
     page.tab.focus("#reads [tabindex='0']")
     press("ArrowLeft")
-    assert page.texts("#reads-title") == ["What ·king reads here: choose a token"]
+    assert page.texts("#reads-title") == ["In this head, ·king reads from:"]
 
     page.tab.focus("#lens [tabindex='0']")
     press("ArrowUp")

@@ -1,9 +1,17 @@
 """The requests of the page over HTTP: its files, its headers, and one error for each bad field."""
 
+import contextlib
 import gzip
 import json
+import threading
+import time
 
+import httpx
 import pytest
+import serve.page_routes
+import uvicorn
+from serve.loaded_model import load_model
+from starlette.applications import Starlette
 from support.experiment_helpers import PROMPT
 from support.paths import EXPERIMENTS
 
@@ -125,3 +133,40 @@ def test_only_an_exact_prompt_is_offered_to_gpt2(api_client, encoder):
     assert prompt_of("The", encoder.encode("猫")[:1]) is None
     assert prompt_of("The", [encoder.end_of_text]) is None
     assert prompt_of("", []) == ""
+
+
+@contextlib.contextmanager
+def served(app):
+    """Serve an application from a thread. Yields its address."""
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield "http://{}:{}".format(*server.servers[0].sockets[0].getsockname())
+    server.should_exit = True
+    thread.join()
+
+
+def test_closing_the_connection_ends_the_drawing(endless_model, monkeypatch):
+    """The model does not end its text."""
+    draw_tokens, n_drawn = serve.page_routes.draw_tokens, []
+
+    def recorded(*args, **options):
+        for token in draw_tokens(*args, **options):
+            n_drawn.append(token)
+            yield token
+
+    monkeypatch.setattr(serve.page_routes, "draw_tokens", recorded)
+    content = TEXT | SETTINGS | {"n_tokens": 200}
+    app = Starlette(routes=serve.page_routes.page_routes(load_model(endless_model)))
+    with served(app) as url:
+        with httpx.stream("POST", f"{url}/run", json=content, trust_env=False, timeout=60) as response:
+            first = next(response.iter_lines())
+        assert json.loads(first) == n_drawn[0]
+        deadline = time.monotonic() + 60
+        n_before = -1
+        while n_before < len(n_drawn) and time.monotonic() < deadline:
+            n_before = len(n_drawn)
+            time.sleep(1)
+    assert len(n_drawn) < 200

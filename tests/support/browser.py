@@ -54,7 +54,7 @@ class Page:
         """Wait until the panels show the newest text, and no tokens are being drawn."""
         self.tab.wait_for_selector("main:has(#stop[aria-disabled=true])[aria-busy=false]")
 
-    def type(self, text):
+    def enter(self, text):
         """Replace the text."""
         self.tab.fill("#prompt", text)
         self.wait()

@@ -159,7 +159,7 @@ export function drawReads(view) {
     item.style.setProperty("--heat", Math.sqrt(weight));
   });
   setTabStop(items, view.query);
-  byId("reads-title").textContent = `What ${labelOf(view, ids[view.query])} reads here: choose a token`;
+  byId("reads-title").textContent = `In this head, ${labelOf(view, ids[view.query])} reads from:`;
   byId("cursor").style.top = `${(100 * view.query) / ids.length}%`;
   byId("cursor").style.height = `${100 / ids.length}%`;
 }
