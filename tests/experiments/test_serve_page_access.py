@@ -178,6 +178,7 @@ def test_dark_mode_is_dark_and_pictures_follow_it(browser, api_server):
     with open_page(browser, api_server.url, color_scheme="light") as page:
         page_light, weight_light = brightness(page)
         page.tab.emulate_media(color_scheme="dark")
+        page.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
         page_dark, weight_dark = brightness(page)
     assert page_light > 700 and page_dark < 80
     assert weight_light < 250 and weight_dark > 600  # the weight is 1

@@ -194,10 +194,6 @@ async function draw(nTokens) {
   updateButtons();
 }
 
-function stop() {
-  running?.abort();
-}
-
 function choose(id) {
   abandonRun();
   remember();
@@ -215,7 +211,7 @@ function undo() {
 }
 
 function abandonRun() {
-  stop();
+  running?.abort();
   running = null;
 }
 
@@ -229,7 +225,7 @@ prompt.addEventListener("input", () => {
 });
 byId("step").addEventListener("click", () => draw(1));
 byId("run").addEventListener("click", () => draw(Number(byId("n_tokens").value)));
-byId("stop").addEventListener("click", stop);
+byId("stop").addEventListener("click", () => running?.abort());
 byId("undo").addEventListener("click", undo);
 byId("sampler").addEventListener("input", applySampler);
 byId("sampler").addEventListener("submit", (event) => event.preventDefault());
