@@ -12,7 +12,8 @@ from serve.logprobs import token_string
 def tokenize(fields, model):
     """{"prompt"} -> {"count", "max_model_len", "tokens", "token_strs"}. An empty prompt has no tokens.
 
-    add_special_tokens changes nothing: GPT-2 adds no token to a text.
+    As in vLLM, <|endoftext|> in the prompt is one token. add_special_tokens changes nothing: GPT-2 adds no token
+    to a text.
     """
     check_model_name(fields, model)
     check_names(fields, {"model", "prompt", "add_special_tokens", "return_token_strs"})
@@ -21,7 +22,7 @@ def tokenize(fields, model):
     if not isinstance(prompt, str):
         reject("prompt", "a text", prompt)
     try:
-        ids = model.encoder.encode(prompt)
+        ids = model.encoder.encode(prompt, allowed_special="all")
     except ValueError as error:
         raise ApiError(str(error), param="prompt", code="invalid_value") from None
     strings = None
