@@ -183,7 +183,7 @@ def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100, 
     first_step = load_checkpoint(checkpoint, settings, model, optimizers)
     progress = tqdm(range(first_step, n_steps), initial=first_step, total=n_steps, desc="train", unit="step")
     for step in progress:
-        if step == n_steps * 7 // 20:
+        if step == n_steps // 2:
             spread_embeddings(model, seed)
         picks = np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE) % len(rows)  # starts over
         batch = torch.from_numpy(rows[picks].astype(np.int64)).to(device)  # [BATCH_SIZE, N_CTX + 1]
