@@ -234,7 +234,7 @@ def test_the_command_line_does_not_print_the_credentials(run, dead_address, addr
 
 
 def test_a_URL_in_place_of_a_model_is_not_shown():
-    with pytest.raises(ValueError, match="unknown model that is a URL: use 124M") as error:
+    with pytest.raises(ValueError, match="unknown model that looks like a URL: use 124M") as error:
         find_model_dir(f"https://name:{SECRET}@huggingface.co/OWNER/NAME")
     assert SECRET not in str(error.value)
 
