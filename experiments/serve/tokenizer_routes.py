@@ -12,8 +12,8 @@ from serve.logprobs import token_string
 def tokenize(fields, model):
     """{"prompt"} -> {"count", "max_model_len", "tokens", "token_strs"}. An empty prompt has no tokens.
 
-    As in vLLM, <|endoftext|> in the prompt is one token. add_special_tokens changes nothing: GPT-2 adds no token
-    to a text.
+    As in vLLM, <|endoftext|> in the prompt is one token. add_special_tokens changes nothing: GPT-2 adds no
+    token to a text.
     """
     check_model_name(fields, model)
     check_names(fields, {"model", "prompt", "add_special_tokens", "return_token_strs"})
