@@ -1,15 +1,40 @@
-"""microgpt.py: its logits equal those of plain loops over Python numbers."""
+"""microgpt.py: it prints the original's names, and its logits equal those of plain loops."""
 
 import json
-import math
+import random
 
 import microgpt
 import numpy as np
 import pytest
+from support.loop_microgpt import loop_logits, loop_names, softmax
 
 from loading.untrusted_files import CheckpointError
 
 CHARS, N_EMBD, N_CTX = "abcde", 8, 6
+
+# What the original prints after its training: https://karpathy.github.io/2026/02/12/microgpt/
+PUBLISHED = """\
+sample  1: kamon
+sample  2: ann
+sample  3: karai
+sample  4: jaire
+sample  5: vialan
+sample  6: karia
+sample  7: yeran
+sample  8: anna
+sample  9: areli
+sample 10: kaina
+sample 11: konna
+sample 12: keylen
+sample 13: liole
+sample 14: alerin
+sample 15: earan
+sample 16: lenne
+sample 17: kana
+sample 18: lara
+sample 19: alela
+sample 20: anton
+"""
 
 
 def random_weights(n_layer, seed=0):
@@ -26,45 +51,6 @@ def write(path, state_dict, chars=CHARS, n_head=2):
     content = {"chars": chars, "n_head": n_head, "state_dict": state_dict}
     path.write_text(json.dumps(content), encoding="utf-8")
     return path
-
-
-# The model with Python's numbers and lists.
-
-
-def product(rows, x):
-    return [math.fsum(weight * value for weight, value in zip(row, x, strict=True)) for row in rows]
-
-
-def add(x, y):
-    return [a + b for a, b in zip(x, y, strict=True)]
-
-
-def rmsnorm(x):
-    return [value / math.sqrt(math.fsum(v * v for v in x) / len(x) + 1e-5) for value in x]
-
-
-def softmax(scores):
-    total = math.fsum(math.exp(score) for score in scores)
-    return [math.exp(score) / total for score in scores]
-
-
-def loop_logits(token_id, position, weights, n_head, keys, values):
-    """The logits after one token. Appends its key and value to the lists of each layer."""
-    x = rmsnorm(add(weights["wte"][token_id], weights["wpe"][position]))
-    for n in range(len(keys)):
-        query, key, value = (product(weights[f"layer{n}.attn_w{kind}"], rmsnorm(x)) for kind in "qkv")
-        keys[n].append(key)
-        values[n].append(value)
-        head_dim, heads = len(x) // n_head, []
-        for start in range(0, len(x), head_dim):
-            head = range(start, start + head_dim)
-            scores = [math.fsum(query[j] * k[j] for j in head) / math.sqrt(head_dim) for k in keys[n]]
-            probs = softmax(scores)
-            heads += [math.fsum(p * v[j] for p, v in zip(probs, values[n], strict=True)) for j in head]
-        x = add(x, product(weights[f"layer{n}.attn_wo"], heads))
-        hidden = [value if value > 0 else 0.0 for value in product(weights[f"layer{n}.mlp_fc1"], rmsnorm(x))]
-        x = add(x, product(weights[f"layer{n}.mlp_fc2"], hidden))
-    return product(weights["lm_head"], x)
 
 
 @pytest.mark.parametrize(("n_layer", "n_head"), [(0, 1), (1, 1), (1, 2), (3, 4)])
@@ -93,7 +79,7 @@ def test_first_characters_follow_the_softmax_distribution(tmp_path):
     _, params, n_head = microgpt.load(write(tmp_path / "a.json", weights))
     expected = [logit / 2.5 for logit in loop_logits(5, 0, weights, n_head, [[]], [[]])]
     expected = np.array(softmax(expected))
-    rng, n_draws = np.random.default_rng(0), 2000
+    rng, n_draws = random.Random(0), 2000
     names = [microgpt.sample_name(params, n_head, 2.5, rng) for _ in range(n_draws)]
     counts = np.bincount([(*name, 5)[0] for name in names], minlength=6)
     chi_squared = np.sum((counts - n_draws * expected) ** 2 / (n_draws * expected))
@@ -118,7 +104,7 @@ def test_names_are_at_most_as_long_as_the_context(tmp_path):
         [value / 10 for value in row] for row in weights["lm_head"]
     ]  # makes BOS improbable, too
     _, params, n_head = microgpt.load(write(tmp_path / "a.json", weights))
-    rng = np.random.default_rng(0)
+    rng = random.Random(0)
     lengths = {len(microgpt.sample_name(params, n_head, 1, rng)) for _ in range(200)}
     assert max(lengths) == N_CTX
     assert min(lengths) < N_CTX
@@ -127,16 +113,32 @@ def test_names_are_at_most_as_long_as_the_context(tmp_path):
 # The command line.
 
 
-def test_bundled_weights_generate_names(run_experiment):
-    status, out, err = run_experiment("microgpt.py", "--seed=1", "--n_names=200")
+def test_without_arguments_it_prints_the_published_names(run_experiment):
+    assert run_experiment("microgpt.py") == (0, PUBLISHED, "")
+
+
+@pytest.mark.parametrize(("seed", "temperature"), [(42, 0.5), (7, 0.5), (0, 1.3)])
+def test_names_equal_those_of_plain_loops(run_experiment, seed, temperature):
+    content = json.loads(microgpt.NAMES.read_text(encoding="utf-8"))
+    weights, chars = content["state_dict"], content["chars"]
+    names = loop_names(weights, chars, content["n_head"], 1, 30, temperature, seed)
+    expected = "".join(f"sample {n:2}: {name}\n" for n, name in enumerate(names, start=1))
+    arguments = [f"--seed={seed}", f"--temperature={temperature}", "--n_names=30"]
+    assert run_experiment("microgpt.py", *arguments) == (0, expected, "")
+    assert (PUBLISHED in expected) == (seed == 42)
+
+
+def test_other_weights_generate_names(run_experiment):
+    arguments = ["microgpt.py", microgpt.NAMES.parent / "names.json", "--n_names=200"]
+    status, out, err = run_experiment(*arguments, "--seed=1")
     assert (status, err) == (0, "")
-    names = out.split()
+    names = [line.split(": ")[1] for line in out.splitlines()]
     known = (microgpt.NAMES.parent / "names.txt").read_text(encoding="utf-8").split()
-    assert len(out.splitlines()) == 200
+    assert len(names) == 200
     assert max(map(len, names)) <= 16
     assert 20 < len(set(names) & set(known)) < len(set(names)) / 2 + 20  # some are real, many are new
-    assert run_experiment("microgpt.py", "--seed=1", "--n_names=200") == (0, out, "")
-    assert run_experiment("microgpt.py", "--seed=2", "--n_names=200")[1] != out
+    assert run_experiment(*arguments, "--seed=1") == (0, out, "")
+    assert run_experiment(*arguments, "--seed=2")[1] != out
 
 
 def test_chars_may_be_a_list(tmp_path):
