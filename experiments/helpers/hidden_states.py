@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from gpt2 import attention, layer_norm, linear, transformer_block
+from gpt2 import attention, layer_norm, linear, mha, transformer_block
 
 
 def hidden_states(ids, params, n_head):
@@ -26,6 +26,16 @@ def attention_weights(x, block, n_head, n_last=0):
     q, k, _ = qkv.reshape(n_seq, 3, n_head, -1).transpose(1, 2, 0, 3)  # -> 3 times [n_head, n_seq, head_dim]
     mask = np.triu(np.full((n_seq, n_seq), -1e10, dtype=np.float32), 1)  # hides later tokens
     return attention(q[:, -n_last:], k, np.eye(n_seq, dtype=np.float32), mask[-n_last:])
+
+
+def head_outputs(x, block, n_head):
+    """The outputs of all heads of one block, before c_proj. [n_seq, n_embd] -> [n_seq, n_head, head_dim].
+
+    mha returns concatenated heads @ w. With the identity matrix as w, that is the heads themselves.
+    """
+    identity = np.eye(x.shape[-1], dtype=x.dtype)
+    heads = mha(layer_norm(x, **block["ln_1"]), block["attn"]["c_attn"], {"w": identity}, n_head)
+    return heads.reshape(len(x), n_head, -1)  # [n_seq, n_embd] -> [n_seq, n_head, head_dim]
 
 
 def decode_state(x, params):

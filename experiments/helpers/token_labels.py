@@ -11,6 +11,14 @@ def encode_within_context(encoder, text, params):
     return ids
 
 
+def encode_single_token(encoder, name, text):
+    """Encode the value of a flag: " king" -> its id. Raises ValueError if it is not one token."""
+    ids = encoder.encode(text)
+    if len(ids) != 1:
+        raise ValueError(f"--{name} must be one token, but {text!r} has {len(ids)}")
+    return ids[0]
+
+
 def visible(text):
     """Show white space as symbols, and other unprintable characters as �: " a\\n" -> "·a↵"."""
     return "".join(WHITE_SPACE.get(char, char if char.isprintable() else "�") for char in text)
