@@ -27,6 +27,12 @@ def generate_with_lookup(inputs, params, n_head, n_tokens_to_generate, stop_id=N
     Draft only while accepted tokens have paid for it: this bounds the cost of rejected drafts. Arguments and
     errors are those of `gpt2.generate`.
     """
+    for _, new_ids in lookup_passes(inputs, params, n_head, n_tokens_to_generate, stop_id):
+        yield from new_ids
+
+
+def lookup_passes(inputs, params, n_head, n_tokens_to_generate, stop_id=None):
+    """Yield (draft, new ids) after each pass: its draft, [] or ids, and the ids by which the text grows."""
     ids = check_prompt(inputs, params)
     n_ctx = len(params["wpe"])
     cache = new_cache(params, n_head, n_slots=min(n_ctx, len(ids) + max(0, n_tokens_to_generate)))
@@ -52,16 +58,18 @@ def generate_with_lookup(inputs, params, n_head, n_tokens_to_generate, stop_id=N
             logits = prefill(ids[n_past:], params, n_head, cache, n_past)[None]  # [1, n_vocab]
 
         budget += BUDGET_PER_PASS - (1 + VERIFY_COST if draft else 0)  # each yielded token pays 1 back
+        new_ids = []
         for row, draft_id in zip(logits, [*draft, None], strict=True):  # row [n_vocab]
             next_id = int(np.argmax(row))
             if draft and np.sum(row > row[next_id] - MARGIN) > 1:
                 budget = min(budget, VERIFY_COST - BUDGET_PER_PASS)
                 break
             if next_id in np.ravel(stop_id):
-                return
+                n_left = 0
+                break
             followers[tuple(ids[-N_MATCH:])] = len(ids)
             ids.append(next_id)
-            yield next_id
+            new_ids.append(next_id)
             n_left -= 1
             budget = min(budget + bool(draft), 4 * VERIFY_COST)
             if next_id != draft_id:
@@ -70,6 +78,7 @@ def generate_with_lookup(inputs, params, n_head, n_tokens_to_generate, stop_id=N
             is_accepted = draft_id is None  # the loop reached the token after the draft
             draft_length = min(2 * draft_length + 1, MAX_DRAFT) if is_accepted else MIN_DRAFT
         n_past = len(ids) - 1
+        yield draft, new_ids
 
 
 def index_followers(ids):

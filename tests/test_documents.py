@@ -13,15 +13,21 @@ import cli.flags
 
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+INTERVENTIONS = ROOT / "docs" / "interventions.md"
 DOCUMENTS = [README, CONTRIBUTING, *sorted(ROOT.glob("docs/*.md"))]
 PROMPT = "Alan Turing theorized that computers would one day become"
 INSTALL_AND_GENERATE = f'pip install -r requirements.txt && python gpt2.py "{PROMPT}"'
 INSTALL_AND_TEST = "pip install -r requirements-dev.txt && pytest"
 
 
+def setup_of(path):
+    """The first block of docs/interventions.md is the start of every other block."""
+    return code_blocks(path)[0][1] if path == INTERVENTIONS else ""
+
+
 def blocks_with_output(language):
     return [
-        pytest.param(code, output, id=f"{path.stem}-{n}")
+        pytest.param(setup_of(path) + code, output, id=f"{path.stem}-{n}")
         for path in DOCUMENTS
         for n, (code, output) in enumerate(outputs_of(path, language))
     ]
@@ -78,6 +84,27 @@ def test_no_output_of_the_readme_goes_unchecked():
     assert [language for language, _ in code_blocks(README)].count("text") == 12
     first_code, _ = outputs_of(README, "python")[0]
     assert sum(line != "" for line in first_code.splitlines()) == 5
+
+
+def test_each_intervention_shows_its_output_within_ten_lines():
+    _, *snippets = [code for language, code in code_blocks(INTERVENTIONS) if language == "python"]
+    assert [code for code, _ in outputs_of(INTERVENTIONS, "python")] == snippets
+    assert len(snippets) == 5
+    assert all(5 <= len(code.splitlines()) <= 10 for code in snippets)
+    assert len(INTERVENTIONS.read_text(encoding="utf-8").splitlines()) <= 100
+
+
+def test_the_setup_of_the_interventions_computes_the_logits_of_gpt2(run):
+    code = (
+        "from gpt2 import gpt2\n"
+        "logits = gpt2(encoder.encode(text), **params, n_head=n_head)\n"
+        "np.testing.assert_allclose(decode(run(embed(text), blocks)), logits, atol=1e-4)\n"
+        "print(f'{logits[-1, red] - logits[-1, blue]:.4f}')"
+    )
+    status, stdout, stderr = run(code=setup_of(INTERVENTIONS) + code)
+    assert (status, stderr) == (0, "")
+    (difference,) = re.findall(r"[\d.]+\d(?= more than)", INTERVENTIONS.read_text(encoding="utf-8"))
+    assert_same_output(f"{difference}\n", stdout)
 
 
 @pytest.mark.parametrize("name", ["compare.md", "bench-124M.md"])
