@@ -241,7 +241,7 @@ def test_files_of_our_writer_are_those_of_torch(is_legacy, tmp_path):
 # Other files of PyTorch.
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_torchscript_is_rejected_by_name(tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match="TorchScript"):
