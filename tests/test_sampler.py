@@ -103,9 +103,8 @@ def test_the_default_is_greedy():
 def test_any_temperature_draws_a_valid_token(logits, temperature):
     ids = sample(logits, temperature=temperature, rng=np.random.default_rng(0))
     assert np.all((ids >= 0) & (ids < 6))
-    if temperature < 1e-9:
-        highest = np.max(logits, axis=-1)
-        assert np.all(np.take_along_axis(np.array(logits), ids[:, None], axis=-1)[:, 0] == highest)
+    chosen = np.take_along_axis(np.array(logits), ids[:, None], axis=-1)[:, 0]
+    assert np.all(chosen >= np.max(logits, axis=-1) - 100 * temperature)  # the noise is between -4 and 40
 
 
 def test_the_logits_of_the_caller_do_not_change():
