@@ -208,7 +208,7 @@ def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=No
         inputs: the token ids of the prompt, [n_seq].
         params, n_head: the parameters (a dict: wte, wpe, blocks, ln_f) and the number of attention heads.
         n_tokens_to_generate: the maximum number of new tokens.
-        stop_id: the id, or a list of ids, that ends the text, such as that of <|endoftext|>. Never yielded.
+        stop_id: the id that ends the text, such as that of <|endoftext|>, or a list. It is not yielded.
         seed: makes sampling repeatable; any seed of numpy.random.default_rng.
         sampler: a function of (logits [n_vocab], ids so far, rng) that returns an id and replaces `sample`.
         sampling: arguments of `sample`, or of the sampler: temperature, top_k, top_p. The default is greedy.
@@ -230,7 +230,7 @@ def generate(inputs, params, n_head, n_tokens_to_generate, stop_id=None, seed=No
             next_id = int(sample(logits, rng=rng, **sampling))
         else:
             next_id = int(sampler(logits, ids, rng, **sampling))
-        if next_id in np.ravel(stop_id):
+        if next_id in np.ravel(stop_id):  # one id, several, or None
             return
         ids.append(next_id)
         yield next_id

@@ -52,15 +52,15 @@ def load_encoder_hparams_and_params(model_size=None, models_dir=None, mirror=Non
     folder = find_model_dir(model_size, models_dir, mirror, offline)
     encoder, hparams, params, weight_paths = load_folder(folder)
     order_weights(params, weight_paths)
-    if is_openai_model(model_size, folder):
+    if is_openai_model(model_size):
         encoder.allowed_special = frozenset()  # as in OpenAI's code
     return encoder, hparams, params
 
 
-def is_openai_model(model_size, folder):
-    """Whether a model is one of OpenAI's four sizes, wherever its files come from."""
+def is_openai_model(model_size):
+    """Whether the name is that of one of OpenAI's four models, wherever its files come from."""
     name = "124M" if model_size is None else str(model_size)
-    return folder.name in MODEL_SIZES or name in MODEL_SIZES or bool(re.fullmatch(OPENAI_ON_HUB, name))
+    return name in MODEL_SIZES or re.fullmatch(OPENAI_ON_HUB, name) is not None
 
 
 def find_model_dir(model_size=None, models_dir=None, mirror=None, offline=False):
@@ -86,8 +86,8 @@ def find_model_dir(model_size=None, models_dir=None, mirror=None, offline=False)
         return find_or_download(model_size, models_dir, mirror, offline)
     folder = Path(os.path.expanduser(model_size))
     if not model_size or not folder.is_dir():
-        has_password = "://" in model_size or ":" in hub_name.removeprefix("hf:")
-        shown = "that looks like a URL" if has_password else repr(model_size)
+        may_have_password = "://" in model_size or re.match("hf:.*:", model_size)
+        shown = "that looks like a URL" if may_have_password else repr(model_size)
         if folder.is_file():
             shown += ", which is a file"
         raise ValueError(

@@ -67,7 +67,9 @@ def load_openai_encoder(folder):
 def make_encoder(vocabulary_path, merges_path):
     """Build an Encoder from two files. Its only added token is <|endoftext|>. Raises as `get_encoder`."""
     vocabulary, merges = read_vocabulary(vocabulary_path), read_merges(merges_path)
-    added_tokens = [AddedToken(text, vocabulary[text]) for text in (END_OF_TEXT,) if text in vocabulary]
+    added_tokens = []
+    if END_OF_TEXT in vocabulary:
+        added_tokens = [AddedToken(END_OF_TEXT, vocabulary[END_OF_TEXT])]
     with error_context(f"{vocabulary_path} and {merges_path.name} do not match"):
         return Encoder(vocabulary, merges, added_tokens)
 

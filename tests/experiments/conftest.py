@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from support.api_server import running_server
+from support.browser import open_page, running_browser
 from support.experiment_helpers import PROMPT
 from support.paths import EXPERIMENTS
 
@@ -69,3 +70,17 @@ def api_client(api_server):
 
     with httpx.Client(base_url=api_server.url, timeout=120, trust_env=False) as client:
         yield client
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium, driven by playwright."""
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def page(browser, api_server):
+    """The page of the server, open in Chromium."""
+    with open_page(browser, api_server.url) as page:
+        yield page

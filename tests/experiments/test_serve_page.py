@@ -12,7 +12,7 @@ import pytest
 import surprise
 from helpers.token_labels import token_labels
 from support.api_server import running_server
-from support.browser import needs_chromium, open_page, running_browser
+from support.browser import needs_chromium, open_page
 from support.experiment_helpers import PROMPT
 from support.paths import ROOT
 
@@ -24,18 +24,6 @@ from utils import load_encoder_hparams_and_params
 
 pytest.importorskip("playwright")
 pytestmark = needs_chromium
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser, api_server):
-    with open_page(browser, api_server.url) as page:
-        yield page
 
 
 @pytest.fixture

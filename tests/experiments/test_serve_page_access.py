@@ -6,7 +6,7 @@ import pytest
 from helpers.token_labels import token_labels
 from serve.explanations import source_code
 from support.api_server import running_server
-from support.browser import needs_chromium, open_page, running_browser
+from support.browser import needs_chromium, open_page
 from support.experiment_helpers import PROMPT
 
 pytest.importorskip("playwright")
@@ -20,18 +20,6 @@ PROMPTS = {
     "emoji": "👩‍👩‍👧 cats\t\r\nand dogs\u0000",
     "template": "${alert(1)} {{7*7}} </textarea></script> &amp; %3Cb%3E",
 }
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with running_browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def page(browser, api_server):
-    with open_page(browser, api_server.url) as page:
-        yield page
 
 
 @pytest.mark.parametrize("name", PROMPTS)
