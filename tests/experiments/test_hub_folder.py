@@ -1,6 +1,7 @@
 """helpers/hub_folder.py: the project and transformers load saved models, and failures leave no folder."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,3 +70,12 @@ def test_existing_path_is_rejected_and_kept(tmp_path):
     with pytest.raises(ValueError, match="already exists"), new_folder(tmp_path / "model"):
         pytest.fail("the block must not run")
     assert (tmp_path / "model").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["demo", "124M"])
+def test_name_of_a_known_model_is_rejected(name, tmp_path, monkeypatch):
+    """gpt2.py --model_size=demo is the bundled model, even beside a folder demo."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="is the name of another model"), new_folder(Path(name)):
+        pytest.fail("the block must not run")
+    assert os.listdir(tmp_path) == []
