@@ -18,7 +18,8 @@ from pathlib import Path
 from warnings import warn
 
 import numpy as np
-from mingpt import load, loss
+from helpers.mingpt_files import load
+from mingpt import loss
 
 from cli.exit_status import run
 from cli.prompts import read_text

@@ -11,6 +11,7 @@ from helpers.hub_folder import byte_encoder
 from support.torch_models import LAYOUTS, MODEL_ARGS, random_model, save
 
 import gpt2
+from loading.activation_functions import exact_gelu
 from loading.untrusted_files import CheckpointError
 
 torch.set_num_threads(1)
@@ -96,7 +97,7 @@ def test_gelu_depends_on_the_layout_or_the_flag(layout, gelu, tmp_path):
     tanh_gelu = gpt2.gelu
     params, _ = mingpt.load(save(random_model(layout), tmp_path / "model.pt", layout), gelu)
     is_exact = layout != "minGPT" if gelu is None else gelu == "exact"
-    expected = mingpt.exact_gelu if is_exact else tanh_gelu
+    expected = exact_gelu if is_exact else tanh_gelu
     assert [block["mlp"]["act"] for block in params["blocks"]] == [expected, expected]
     assert gpt2.gelu is tanh_gelu
 
@@ -107,7 +108,7 @@ def test_a_fork_can_name_its_gelu(activation, is_exact, tmp_path):
     model_args = {"n_head": 3, "activation_function": activation}
     torch.save({"model": tensors, "model_args": model_args}, tmp_path / "ckpt.pt")
     params, _ = mingpt.load(tmp_path / "ckpt.pt")
-    assert (params["blocks"][0]["mlp"]["act"] is mingpt.exact_gelu) == is_exact
+    assert (params["blocks"][0]["mlp"]["act"] is exact_gelu) == is_exact
 
 
 def old_nanogpt():

@@ -117,6 +117,10 @@ def test_other_content_than_a_state_dict_is_an_error(content, tmp_path):
         ({"words": "3.txt"}, "3.txt has 1 distinct words, but the model has 27 tokens"),
         ({"words": "3.txt", "text": "27.txt"}, "give only one of these: --encoder, --text, --words"),
         ({"encoder": "demo"}, "demo has 4096 tokens, but the model has 27"),
+        ({"score": "27.txt", "prompt": "1"}, "give only one of these: --prompt, --score, --export"),
+        ({"score": "27.txt"}, "'abcdefghijklmnopqrstuvwxyz' is not a token of the model"),
+        ({"score": "latin.txt"}, "latin.txt: "),
+        ({"score": "empty.txt", "text": "27.txt"}, "there is no text to score"),
         ({"temperature": -1.0}, "temperature"),
     ],
 )
@@ -125,6 +129,7 @@ def test_bad_argument_is_an_error_that_names_the_cause(flags, message, tmp_path,
     save(random_model("minGPT"), tmp_path / "model.npz", "minGPT")
     (tmp_path / "3.txt").write_text("abc", encoding="utf-8")
     (tmp_path / "27.txt").write_text("abcdefghijklmnopqrstuvwxyz\n", encoding="utf-8")
+    (tmp_path / "empty.txt").touch()
     (tmp_path / "latin.txt").write_bytes("é".encode("latin-1"))
     with pytest.raises(ValueError, match=message):
         mingpt.main("model.npz", **{"n_head": 3, **flags})
@@ -139,6 +144,7 @@ def test_bad_input_is_a_one_line_error(run_experiment, tmp_path):
         (["text.pt"], 1, "not a file of torch.save"),
         (["model.npz"], 2, "pass --n_head"),
         (["model.npz", "--n_head=3", "--text=missing.txt"], 1, "missing.txt"),
+        (["model.npz", "--n_head=3", "--score=missing.txt"], 1, "missing.txt"),
     ]:
         code, out, err = run_experiment("mingpt.py", *arguments)
         assert (code, out, err.count("\n")) == (status, "", 1), (arguments, code, out, err)
