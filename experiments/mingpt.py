@@ -98,7 +98,7 @@ def main(
     top_k: int = 0,
     seed: int = None,
 ):
-    """Continue a prompt with a model of minGPT, nanoGPT or one of their forks. Or score a text, or export.
+    """Continue a prompt or score a text with a model of minGPT, nanoGPT or one of their forks, or export it.
 
     Args:
         checkpoint: a state dict from torch.save or np.savez, or nanoGPT's ckpt.pt.

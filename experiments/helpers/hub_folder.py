@@ -19,10 +19,12 @@ from loading.tokenizer_files import OPENAI_TOKENIZER
 from utils import MODEL_SIZES
 
 # Our name of a parameter -> Hugging Face's. Names that are not here are the same.
-HUB_NAMES = {"wte": "transformer.wte.weight", "wpe": "transformer.wpe.weight", "lm_head": "lm_head.weight"}
-HUB_NAMES |= {
+HUB_NAMES = {
+    "wte": "transformer.wte.weight",
+    "wpe": "transformer.wpe.weight",
     "blocks": "transformer.h",
     "ln_f": "transformer.ln_f",
+    "lm_head": "lm_head.weight",
     "g": "weight",
     "w": "weight",
     "b": "bias",
