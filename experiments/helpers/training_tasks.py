@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from cli.prompts import read_text
-from encoder import Encoder
+from encoder import END_OF_TEXT, Encoder
 from helpers.hub_folder import byte_encoder
 from loading.tokenizer_files import find_and_load_encoder
 from utils import find_model_dir
@@ -111,7 +111,7 @@ def load_text(file=None, encoder=None, n_ctx=128):
     if words is None:
         raise ValueError(f"{file} is empty or has no words")
     tokenizer = byte_encoder() if encoder is None else load_encoder(encoder)
-    ids = np.array(tokenizer.encode(text))  # [n_tokens]
+    ids = np.array(encode_documents(tokenizer, text))  # [n_tokens]
     n_held_out = len(ids) // 10
     if n_held_out <= n_ctx:
         raise ValueError(
@@ -125,12 +125,22 @@ def load_text(file=None, encoder=None, n_ctx=128):
 
 
 def load_encoder(name):
-    """Load the tokenizer of a model or folder. Raises ValueError if it adds a space before a text."""
+    """Load the tokenizer of a model or folder. Raises ValueError if its special tokens are not GPT-2's."""
     folder = Path(name).expanduser()
     encoder = find_and_load_encoder(folder if folder.is_dir() else find_model_dir(name))
-    if encoder.add_prefix_space:
-        raise ValueError(f"{name} adds a space before each text: choose a model with GPT-2's tokenizer")
+    if encoder.add_prefix_space or encoder.end_of_text is None:
+        raise ValueError(
+            f"{name} adds a space before a text, or has no {END_OF_TEXT}: choose another --encoder"
+        )
     return encoder
+
+
+def encode_documents(encoder, text):
+    """Encode a text -> ids. <|endoftext|> becomes one token, as in the prompts of a saved model."""
+    ids = []
+    for document in text.split(END_OF_TEXT):
+        ids += [*encoder.encode(document), encoder.end_of_text]
+    return ids[:-1]  # no token after the last document
 
 
 def windows(ids, n_ctx, stride):

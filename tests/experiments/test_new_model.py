@@ -8,7 +8,7 @@ from helpers.new_model import SIZES, choose_size, count_params, init_params
 from helpers.optimizer import new_optimizer
 from support.random_params import small_model
 
-# From the papers and model cards: "117M" (GPT), "124M", "355M", "774M", "1558M" (GPT-2), "44M" (Gopher).
+# OpenAI published these sizes as 124M, 355M, 774M and 1558M.
 PUBLISHED_MILLIONS = {"gpt2": 124, "gpt2-medium": 355, "gpt2-large": 774, "gpt2-xl": 1558}
 
 

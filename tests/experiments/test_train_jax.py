@@ -139,13 +139,13 @@ def test_short_training_reduces_the_loss_and_saves_the_model(task, run_experimen
 def test_text_is_learned_and_continued(encoder_flags, run_experiment, run, tmp_path):
     story = (EXPERIMENTS / "data" / "stories.txt").read_text(encoding="utf-8")
     (tmp_path / "input.txt").write_text(story, encoding="utf-8")
-    flags = ["--file=input.txt", "--n_ctx=16", "--size=gpt-nano", "--n_steps=20", *encoder_flags]
+    flags = ["--file=input.txt", "--n_ctx=32", "--size=gpt-nano", "--n_steps=20", *encoder_flags]
     status, stdout, stderr = run_experiment("train_jax.py", "text", *flags)
     assert (status, stderr) == (0, "")
     encoder, hparams, params = load_encoder_hparams_and_params(str(tmp_path / "text"))
     n_tokens = len(encoder.encode(story.removesuffix("\n")))
-    n_windows = (n_tokens // 10 - 1) // 16
-    assert f"{n_tokens - n_tokens // 10} tokens for training, {16 * n_windows} held out\n" in stdout
+    n_windows = (n_tokens // 10 - 1) // 32
+    assert f"{n_tokens - n_tokens // 10} tokens for training, {32 * n_windows} held out\n" in stdout
     n_params = sum(tree[name].size for tree, name, _ in find_arrays(params))
     assert f"\n{n_params:,} parameters\n" in stdout
     assert (hparams["n_layer"], hparams["n_head"], hparams["n_embd"]) == (3, 3, 48)
@@ -153,7 +153,7 @@ def test_text_is_learned_and_continued(encoder_flags, run_experiment, run, tmp_p
     assert before == pytest.approx(np.log(hparams["n_vocab"]), abs=0.2)
 
     held_out = encoder.encode(story.removesuffix("\n"))[-(n_tokens // 10) :]
-    rows = np.array([held_out[16 * n : 16 * n + 17] for n in range(n_windows)])
+    rows = np.array([held_out[32 * n : 32 * n + 33] for n in range(n_windows)])
     assert after < before - 0.1
     assert after == pytest.approx(loss_by_loops(params, rows, rows[:, 1:] >= 0, hparams["n_head"]), abs=1e-4)
     _, _, *flags = shlex.split(stdout.splitlines()[-1])

@@ -38,5 +38,5 @@ def test_report_lists_ten_mistakes_and_counts_the_others(capsys):
     assert encoder.encode("7") == [ord("7") - 33]
 
     print_results(Task("", lines, encoder, held_out, held_out, prompt="0+0=", n_steps=1), params, N_HEAD)
-    shown = [f"{line}, but the model answers '777'" for line in lines[:10]]
+    shown = [f"{line}, but the model answers '77'" for line in lines[:10]]
     assert capsys.readouterr().out.splitlines() == ["correct answers: 0 of 14", *shown, "and 4 more"]

@@ -8,12 +8,14 @@ import time
 
 import numpy as np
 import pytest
+import train_jax
 from helpers.training_state import TrainingState
 from support.paths import EXPERIMENTS, posix
 
 from loading.untrusted_files import CheckpointError
 
-FLAGS = ("names", "--n_layer=1", "--n_embd=16", "--n_steps=1200", "--state=state.npz")
+ARGUMENTS = {"n_layer": 1, "n_embd": 16, "n_steps": 1200}
+FLAGS = ("names", *(f"--{name}={value}" for name, value in ARGUMENTS.items()), "--state=state.npz")
 
 
 def start(tmp_path, *flags):
@@ -31,7 +33,7 @@ def n_done(path):
 
 
 @posix
-def test_interrupted_training_resumes_with_equal_weights(run_experiment, tmp_path):
+def test_interrupted_training_resumes_with_equal_weights(tmp_path, monkeypatch, capsys):
     """The first run is killed, the second is stopped by Ctrl-C, the third completes the training."""
     state, steps = tmp_path / "state.npz", [0]
     for stop in (signal.SIGKILL, signal.SIGINT):
@@ -44,19 +46,20 @@ def test_interrupted_training_resumes_with_equal_weights(run_experiment, tmp_pat
         steps.append(n_done(state))
     assert 100 <= steps[1] < steps[2] < 1200
 
-    status, stdout, stderr = run_experiment("train_jax.py", *FLAGS)
-    assert (status, stderr) == (0, "")
+    monkeypatch.chdir(tmp_path)
+    train_jax.main("names", **ARGUMENTS, state="state.npz")
+    resumed = capsys.readouterr().out
     assert n_done(state) == 1200
-    uninterrupted = run_experiment("train_jax.py", *FLAGS[:-1], "--out=uninterrupted")
-    assert uninterrupted == (0, stdout.replace("=names", "=uninterrupted"), "")
+    train_jax.main("names", **ARGUMENTS, out="uninterrupted")
+    assert capsys.readouterr().out == resumed.replace("=names", "=uninterrupted")
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("names", "uninterrupted")]
     assert weights[0] == weights[1]
 
     before = state.read_bytes()
-    status, stdout, stderr = run_experiment("train_jax.py", *FLAGS, "--batch_size=31", "--out=other")
-    assert status == 2
-    message = "state.npz belongs to other flags or another text: choose another --state"
-    assert stderr == f"train_jax.py: {message}\n"
+    with pytest.raises(
+        ValueError, match=r"state\.npz belongs to other flags or another text: choose another"
+    ):
+        train_jax.main("names", **ARGUMENTS, batch_size=31, state="state.npz", out="other")
     assert state.read_bytes() == before
 
 
