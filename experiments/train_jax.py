@@ -15,7 +15,7 @@ from helpers.hub_folder import new_folder, save_model
 from helpers.interrupts import recorded_interrupt
 from helpers.new_model import choose_size, count_params, init_params, model_path
 from helpers.progress_bar import progress_bar
-from helpers.training_report import held_out_loss, print_command, print_results
+from helpers.training_report import check_loss, held_out_loss, print_command, print_results
 from helpers.training_state import TrainingState, fingerprint
 from helpers.training_tasks import load_task
 
@@ -63,6 +63,7 @@ def train(params, n_head, ids, is_answer, optimizer, n_steps, batch_size, seed, 
             rows = rng.integers(len(ids), size=batch_size)
             params, opt_state, loss = step(params, opt_state, ids[rows], is_answer[rows])
             bar.set_postfix(loss=f"{loss:.4f}")
+            check_loss(loss)
             state.update(n + 1, jax.tree.leaves((params, opt_state)))
     return jax.tree.map(np.asarray, params)
 
@@ -99,7 +100,7 @@ def main(
         file: for text: the text to learn, UTF-8. Its last tenth is held out.
         encoder: for text: a model whose BPE tokenizer to use, such as demo. Without it the tokens are bytes,
             so a character outside ASCII is several tokens.
-        n_ctx: for text: the number of tokens in the context. The default is 128.
+        n_ctx: for text: the number of tokens in the context. The default is 64.
         n_digits: for add: the digits of each number, from 1 to 3. The default is 2.
         size: a size of minGPT: gpt-nano, gpt-micro, gpt-mini, ... The default is 2 layers, 4 heads, 64 wide.
         n_layer: the number of transformer blocks, instead of that of the size.

@@ -13,7 +13,7 @@ MAX_SHOWN = 10  # mistakes
 
 
 def held_out_loss(mean_loss, params, n_head, held_out, check_interrupt):
-    """The mean loss of all held-out texts, batch by batch. held_out: (ids, is_answer)."""
+    """The mean loss of all held-out texts, (ids, is_answer), batch by batch. Raises as `check_loss` does."""
     starts = range(0, len(held_out[0]), BATCH_SIZE)
     losses, n_answer_tokens = [], []
     for start in progress_bar(starts, len(starts), "batch"):
@@ -21,7 +21,15 @@ def held_out_loss(mean_loss, params, n_head, held_out, check_interrupt):
         losses.append(mean_loss(params, n_head, ids, is_answer))
         n_answer_tokens.append(is_answer.sum())
         check_interrupt()
-    return np.average(losses, weights=n_answer_tokens)
+    loss = np.average(losses, weights=n_answer_tokens)
+    check_loss(loss)
+    return loss
+
+
+def check_loss(loss):
+    """Raise FloatingPointError if a loss is NaN or infinite."""
+    if not np.isfinite(loss):
+        raise FloatingPointError(f"the loss is {loss}: choose a lower --learning_rate")
 
 
 def print_results(task, params, n_head):

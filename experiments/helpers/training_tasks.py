@@ -96,7 +96,7 @@ def load_lines(lines, n_steps):
     return Task(summary, texts, encoder, training, held_out, question + equals, n_steps)
 
 
-def load_text(file=None, encoder=None, n_ctx=128):
+def load_text(file=None, encoder=None, n_ctx=64):
     """Read a text file, and hold out its last tenth -> Task. The training texts are all windows of the rest.
 
     Args:

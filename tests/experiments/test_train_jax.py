@@ -210,6 +210,17 @@ def test_bad_argument_is_an_error_before_training(arguments, message, tmp_path, 
     assert os.listdir(tmp_path) == ["there"]
 
 
+@pytest.mark.parametrize("n_steps", [1, 20])  # the loss before the last step is finite, or not
+def test_diverging_training_is_an_error_and_saves_no_model(n_steps, run_experiment, tmp_path):
+    flags = [*TINY[1:], f"--n_steps={n_steps}", "--learning_rate=1e20"]
+    status, stdout, stderr = run_experiment("train_jax.py", "names", *flags)
+    message = "the model does not compute finite numbers: "
+    assert (status, "loss:" in stdout) == (1, False)
+    assert stderr.startswith(f"train_jax.py: {message}")
+    assert stderr.count("\n") == 1
+    assert os.listdir(tmp_path) == []
+
+
 def test_unknown_task_is_a_one_line_error(run_experiment, tmp_path):
     status, stdout, stderr = run_experiment("train_jax.py", "multiply")
     assert (status, stdout) == (2, "")

@@ -9,11 +9,14 @@ import time
 import numpy as np
 import pytest
 import train_jax
-from helpers.training_state import TrainingState
+from helpers.hub_folder import byte_encoder
+from helpers.training_state import TrainingState, fingerprint
 from support.paths import EXPERIMENTS, posix
 
+from encoder import Encoder
 from loading.untrusted_files import CheckpointError
 
+ENCODERS = (byte_encoder(), Encoder(byte_encoder().encoder | {"ab": 257}, [("a", "b")]))
 ARGUMENTS = {"n_layer": 1, "n_embd": 16, "n_steps": 1200}
 FLAGS = ("names", *(f"--{name}={value}" for name, value in ARGUMENTS.items()), "--state=state.npz")
 
@@ -61,6 +64,17 @@ def test_interrupted_training_resumes_with_equal_weights(tmp_path, monkeypatch, 
     ):
         train_jax.main("names", **ARGUMENTS, batch_size=31, state="state.npz", out="other")
     assert state.read_bytes() == before
+
+
+def test_fingerprint_depends_on_settings_texts_and_tokenizer():
+    runs = [
+        (settings, texts, encoder)
+        for settings in ([1], [2])
+        for texts in (["a"], ["b"])
+        for encoder in ENCODERS
+    ]
+    assert len({fingerprint(*run) for run in runs}) == len(runs) == 8
+    assert fingerprint([1], ["a"], byte_encoder()) == fingerprint([1], ["a"], byte_encoder())
 
 
 def new_state(tmp_path):
