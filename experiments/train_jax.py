@@ -9,11 +9,12 @@ calls. With gpt2.np = jax.numpy, JAX traces the same lines of code, compiles the
 """
 
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 from helpers.hub_folder import new_folder, save_model
 from helpers.interrupts import recorded_interrupt
-from helpers.new_model import choose_size, count_params, init_params, model_path
+from helpers.new_model import choose_size, count_params, init_params
 from helpers.progress_bar import progress_bar
 from helpers.training_report import check_loss, held_out_loss, print_command, print_results
 from helpers.training_state import TrainingState, fingerprint
@@ -117,7 +118,7 @@ def main(
     jax.config.update("jax_cpu_enable_async_dispatch", False)  # a step is complete when it returns
     sizes = choose_size(size, n_layer=n_layer, n_head=n_head, n_embd=n_embd)
     n_head = sizes.pop("n_head")
-    path = model_path(out or task)
+    path = Path(out or task).expanduser()
     with recorded_interrupt() as check_interrupt, new_folder(path) as folder:
         rng = np.random.default_rng(seed)
         data = load_task(task, rng, file=file, encoder=encoder, n_ctx=n_ctx, n_digits=n_digits)

@@ -1,11 +1,8 @@
-"""A new GPT-2: its folder, its size, and its random initial parameters."""
-
-from pathlib import Path
+"""A new GPT-2: its size, and its random initial parameters."""
 
 import numpy as np
 
 from loading.weight_order import find_arrays
-from utils import MODEL_SIZES
 
 DEFAULT_SIZE = {"n_layer": 2, "n_head": 4, "n_embd": 64}
 
@@ -21,13 +18,6 @@ SIZES = {
     "gpt2-large": {"n_layer": 36, "n_head": 20, "n_embd": 1280},
     "gpt2-xl": {"n_layer": 48, "n_head": 25, "n_embd": 1600},
 }
-
-
-def model_path(name):
-    """The path of the folder. Raises ValueError if gpt2.py would load another model by this name."""
-    if name in (*MODEL_SIZES, "demo"):
-        raise ValueError(f"{name} is the name of another model: choose another --out")
-    return Path(name).expanduser()
 
 
 def choose_size(name=None, **numbers):

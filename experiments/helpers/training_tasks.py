@@ -13,8 +13,8 @@ import numpy as np
 from cli.prompts import read_text
 from encoder import END_OF_TEXT, Encoder
 from helpers.hub_folder import byte_encoder
+from helpers.mingpt_tokens import find_folder
 from loading.tokenizer_files import find_and_load_encoder
-from utils import find_model_dir
 
 NAMES = Path(__file__).resolve().parents[1] / "data" / "names.txt"
 MAX_QUESTIONS = 50_000
@@ -126,8 +126,7 @@ def load_text(file=None, encoder=None, n_ctx=64):
 
 def load_encoder(name):
     """Load the tokenizer of a model or folder. Raises ValueError if its special tokens are not GPT-2's."""
-    folder = Path(name).expanduser()
-    encoder = find_and_load_encoder(folder if folder.is_dir() else find_model_dir(name))
+    encoder = find_and_load_encoder(find_folder(name))
     if encoder.add_prefix_space or encoder.end_of_text is None:
         raise ValueError(
             f"{name} adds a space before a text, or has no {END_OF_TEXT}: choose another --encoder"
