@@ -1,4 +1,4 @@
-"""--help of all other scripts: the full description of every flag. Skipped if a script's package is missing."""
+"""--help of all other scripts: the full text of every flag. Skipped if a package of the script is missing."""
 
 import subprocess
 import sys
