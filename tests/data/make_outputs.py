@@ -1,4 +1,4 @@
-"""Run the commands and the Python code of the documents, and write their output below them.
+"""Run the commands and the Python code of the documents, and write their output below them. Write the flags.
 
     PYTHONPATH=.:tests python tests/data/make_outputs.py
 
@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from support.flag_table import with_flag_table
 from support.paths import EXPERIMENTS, ROOT
 
 DOCUMENTS = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), EXPERIMENTS / "README.md"]
@@ -41,6 +42,7 @@ def with_new_answers(match):
 
 for path in [Path(name) for name in sys.argv[1:]] or DOCUMENTS:
     old = path.read_text(encoding="utf-8")
-    new = SESSION.sub(with_new_answers, CODE_AND_OUTPUT.sub(with_new_output, old))
+    new = with_flag_table(old)
+    new = SESSION.sub(with_new_answers, CODE_AND_OUTPUT.sub(with_new_output, new))
     path.write_text(new, encoding="utf-8")
     print(f"{path}: {'updated' if new != old else 'unchanged'}")
