@@ -15,8 +15,10 @@ README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 COMMAND_LINE = DOCS / "command-line.md"
 INTERVENTIONS = DOCS / "interventions.md"
-WALK_THROUGH = DOCS / "how-gpt2-works.md"  # its snippets share one namespace
-DOCUMENTS = [README, CONTRIBUTING, *sorted(set(DOCS.glob("*.md")) - {WALK_THROUGH})]
+WALK_THROUGH = DOCS / "how-gpt2-works.md"
+EXERCISES = DOCS / "exercises.md"
+ONE_PROGRAM = {WALK_THROUGH, EXERCISES}  # tests/test_how_gpt2_works.py runs each of them as a whole
+DOCUMENTS = [README, CONTRIBUTING, *sorted(set(DOCS.glob("*.md")) - ONE_PROGRAM)]
 NOT_OUTPUT = {"README": 1, "architecture": 2}  # blocks of plain text that show files or arrows
 
 
