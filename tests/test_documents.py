@@ -144,11 +144,8 @@ def signatures(path):
 
 def imports_of_the_project():
     """(module, name) of each `from module import name` in the project, without its tests."""
-    folders = ("cli", "generation", "experiments", "benchmarks", "models")
-    for file in [
-        *ROOT.glob("*.py"),
-        *(file for folder in folders for file in ROOT.glob(f"{folder}/**/*.py")),
-    ]:
+    folders = (".", "cli", "generation", "experiments", "experiments/serve", "benchmarks")
+    for file in (file for folder in folders for file in (ROOT / folder).glob("*.py")):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom):
                 yield from ((node.module, alias.name) for alias in node.names)
