@@ -18,7 +18,8 @@ pytest.importorskip("ray", reason="ray_batch.py needs ray[data]")
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ray_batch import Worker, read_texts
+from helpers.batch_parts import read_texts
+from ray_batch import Worker
 from support.paths import EXPERIMENTS, ROOT
 
 from generation.scoring import score
