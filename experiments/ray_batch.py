@@ -13,87 +13,19 @@ Ray Data: https://docs.ray.io/en/latest/data/data.html
 """
 
 import contextlib
-import json
-import logging
-import os
 import sys
 import time
 from pathlib import Path
 
-from helpers.output_files import write_atomically
+from helpers.batch_parts import CONTINUATION, SCORE, check_settings, read_texts, split_into_parts, write_part
 from helpers.progress_bar import progress_bar
+from helpers.ray_workers import ray_workers
 
-from cli.exit_status import as_one_line, run
-from cli.prompts import read_text, split_texts
+from cli.exit_status import run
 from generation.completions import complete
 from generation.scoring import score as score_ids
 from gpt2 import check_sampling
 from utils import find_model_dir, load_encoder_hparams_and_params
-
-try:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-except ImportError:
-    sys.exit('ray_batch.py: needs Ray Data: pip install "ray[data]"')
-
-ROOT = Path(__file__).resolve().parents[1]
-SUFFIXES = (".parquet", ".jsonl", ".json", ".jsonl.gz", ".json.gz")  # of the files in a folder
-CONTINUATION = pa.schema(
-    {
-        "prompt": pa.string(),
-        "text": pa.string(),
-        "tokens": pa.list_(pa.int64()),
-        "finish_reason": pa.string(),
-        "n_tokens": pa.int64(),
-    }
-)
-SCORE = pa.schema(
-    {"text": pa.string(), "log_prob": pa.float64(), "n_tokens": pa.int64(), "n_bytes": pa.int64()}
-)
-
-
-def find_files(path):
-    """List a folder. Returns the files to read, and the names that the script skips."""
-    if not path.is_dir():
-        return [path], []
-    files, skipped = [], []
-    for file in sorted(path.iterdir()):
-        is_hidden = file.name.startswith((".", "_"))  # readers of Parquet folders skip both
-        if file.is_file() and not is_hidden and file.name.lower().endswith(SUFFIXES):
-            files.append(file)
-        else:
-            skipped.append(file.name)
-    return files, skipped
-
-
-def describe_skipped(names):
-    """Returns one line with at most ten of the names: "skipped 12 in the folder: a.csv, b.csv, ..."."""
-    shown = [*names[:10], "..."] if len(names) > 10 else names
-    return as_one_line(f"skipped {len(names)} in the folder: {', '.join(shown)}")
-
-
-def read_texts(file, column):
-    """Read a column of a Parquet file, or the texts of another file. Raises ValueError if one is missing."""
-    if not str(file).lower().endswith(".parquet"):
-        return list(split_texts(read_text(file), file, column).values())
-    n_texts = 0
-    try:
-        texts = pq.ParquetFile(file).read(columns=[column])[column].to_pylist()
-        for text in texts:
-            text.encode("utf-8")
-            n_texts += 1
-    except (ValueError, LookupError, AttributeError):
-        raise ValueError(f'{file}, row {n_texts + 1}: there is no text as "{column}"') from None
-    return texts
-
-
-def split_into_parts(files, column, part_size):
-    """Returns a dict per part: the name of its result, the file of its texts, and the first text."""
-    places = [(str(file), n) for file in files for n in range(0, len(read_texts(file, column)), part_size)]
-    return [
-        {"name": f"part-{number:08}.parquet", "file": file, "first": first}
-        for number, (file, first) in enumerate(places)
-    ]
 
 
 class Worker:
@@ -115,9 +47,7 @@ class Worker:
             results, schema = [self.score(text) for text in texts], SCORE
         else:
             results, schema = self.generate(texts), CONTINUATION
-        temporary = self.out / f".{part['name']}"
-        pq.write_table(pa.Table.from_pylist(results, schema), temporary)
-        os.replace(temporary, self.out / part["name"])
+        write_part(self.out / part["name"], results, schema)
         return {"n_texts": len(results), "n_tokens": sum(result["n_tokens"] for result in results)}
 
     def generate(self, prompts):
@@ -142,43 +72,11 @@ class Worker:
         return {"text": text, "log_prob": log_prob, "n_tokens": len(ids) - 1, "n_bytes": n_bytes}
 
 
-def check_settings(out, settings):
-    """Store the settings with the results. Raises ValueError if the folder has results of other settings."""
-    path = out / "_settings.json"  # readers of Parquet folders skip names with _
-    if path.exists() and json.loads(path.read_text(encoding="utf-8")) != settings:
-        raise ValueError(f"{out} has results of other settings, see {path.name} there: choose another --out")
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(settings, indent=2).encode())
-
-
 def process_parts(parts, n_workers, *worker_arguments):
-    """Start Ray here, or join the cluster at RAY_ADDRESS. Yield the worker's return value for each part."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no telemetry; Ray reads this on import
-    import ray.data  # a slow import: only runs with work to do need it
-
-    n_workers = min(n_workers, len(parts))
-    is_cluster = "RAY_ADDRESS" in os.environ
-    local = {"address": "local", "num_cpus": n_workers, "object_store_memory": 2**27}  # bytes
-    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": False}
-    ray.init(**({} if is_cluster else local), **quiet)
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_no_progress_timeout_s = -1  # no timeout: a part may take long
-
-    n_cores = int(ray.cluster_resources()["CPU"]) if is_cluster else os.cpu_count()
-    n_threads = max(1, n_cores // n_workers)
-    env = {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": str(n_threads)}  # NumPy reads this on import
-    workers = ray.data.ActorPoolStrategy(size=n_workers, max_tasks_in_flight_per_actor=1)  # no queues
-    dataset = ray.data.from_items(parts, override_num_blocks=len(parts)).map(
-        Worker, fn_constructor_args=worker_arguments, compute=workers, runtime_env={"env_vars": env}
-    )
-    try:
-        yield from dataset.iter_rows()
-    except ray.exceptions.RayError as error:
-        raise OSError(f"a worker failed: {error}") from None
-    finally:
-        ray.shutdown()
+    """Distribute the parts among workers. Yield the worker's return value for each part."""
+    with ray_workers(min(n_workers, len(parts))) as (ray_data, workers):
+        dataset = ray_data.from_items(parts, override_num_blocks=len(parts))
+        yield from dataset.map(Worker, fn_constructor_args=worker_arguments, **workers).iter_rows()
 
 
 def main(
@@ -220,11 +118,7 @@ def main(
     task = {"n_tokens_to_generate": n_tokens_to_generate, "temperature": temperature, "top_p": top_p}
     out, path = (Path(name).expanduser().absolute() for name in (out, prompts))
     column = "text" if score else "prompt"
-    files, skipped = find_files(path)
-    parts = split_into_parts(files, column, part_size)
-    if not parts:
-        hint = f"; {describe_skipped(skipped)}" if skipped else ""
-        raise ValueError(f"{path}: there are no rows{hint}")
+    parts, skipped = split_into_parts(path, column, part_size)
     model_dir = str(find_model_dir(model_size).absolute())
     load_encoder_hparams_and_params(model_dir)  # reports errors and converts the weights, before Ray starts
     settings = {"rows": str(path), "n_parts": len(parts), "part_size": part_size, "column": column}
@@ -238,7 +132,7 @@ def main(
     n_texts, n_tokens = (sum(count[name] for count in counts) for name in ("n_texts", "n_tokens"))
     seconds = time.perf_counter() - start
     if skipped:
-        print(describe_skipped(skipped), file=sys.stderr)
+        print(skipped, file=sys.stderr)
     rate = f"{n_tokens / seconds:.1f} tokens/s"
     print(f"{n_texts} texts, {n_tokens} tokens, {seconds:.2f} s, {rate}", file=sys.stderr)
 

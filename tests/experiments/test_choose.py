@@ -49,7 +49,7 @@ def test_few_shot_examples_contain_their_answers():
 
 
 def test_accuracy_of_the_sum_equals_that_of_lm_evaluation_harness(run_experiment):
-    """experiments/README.md shows the harness's acc for the same questions: 0.9167."""
+    """docs/serving.md shows the harness's acc for the same questions: 0.9167."""
     status, stdout, stderr = run_experiment(
         "choose.py", "--model_size=demo", DATA / "lm_eval" / "demo_choice.jsonl"
     )

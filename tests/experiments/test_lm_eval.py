@@ -7,7 +7,7 @@ import sys
 import pytest
 from helpers.hub_folder import save_model
 from support.documents import code_blocks
-from support.paths import DATA, EXPERIMENTS, ROOT
+from support.paths import DATA, ROOT
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # other packages warn
 TASKS = ["demo_last_word", "demo_choice"]
@@ -175,8 +175,8 @@ def test_unsupported_requests_are_rejected(ask, our_model):
 
 
 def test_script_prints_the_results(lm_eval, expected):
-    """With the command and the output in experiments/README.md. A bootstrapped error may differ."""
-    blocks = [block for _, block in code_blocks(EXPERIMENTS / "README.md") if "lm_eval_model.py" in block]
+    """With the command and the output in docs/serving.md. A bootstrapped error may differ."""
+    blocks = [block for _, block in code_blocks(ROOT / "docs" / "serving.md") if "lm_eval_model.py" in block]
     command, shown = blocks[-1].removeprefix("$ ").split("\n", 1)
     _, *arguments = shlex.split(command)
     done = subprocess.run([sys.executable, *arguments], capture_output=True, encoding="utf-8", timeout=300)

@@ -4,6 +4,8 @@ import gzip
 import json
 import os
 import random
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -18,11 +20,14 @@ pytest.importorskip("ray", reason="ray_batch.py needs ray[data]")
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from ray_batch import Worker, read_texts
+from helpers.batch_parts import CONTINUATION, SCORE, read_texts
+from ray_batch import Worker
+from support.documents import code_blocks
 from support.paths import EXPERIMENTS, ROOT
 
 from generation.scoring import score
 
+DOCUMENT = ROOT / "docs" / "ray.md"
 FLAGS = ["--model_size=demo", "--n_tokens_to_generate=2", "--top_p=0.9", "--seed=7"]
 IN_PARTS = ["--n_workers=2", "--part_size=100"]  # not a multiple of the batch size
 needs_proc = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
@@ -168,6 +173,20 @@ def assert_rejected(process, message="", status=2):
     stdout, stderr = process.communicate(timeout=60)
     assert (process.returncode, stdout) == (status, "")
     assert len(stderr.splitlines()) == 1 and stderr.startswith("ray_batch.py: ") and message in stderr
+
+
+def test_commands_of_the_document_print_the_columns_it_lists(start_ray, tmp_path):
+    write_rows, process_rows, print_results = code_blocks(DOCUMENT)[0][1].splitlines()
+    subprocess.run(write_rows, shell=True, cwd=tmp_path, check=True)
+    process = start_ray(*shlex.split(process_rows)[2:])
+    _, stderr = process.communicate(timeout=120)
+    assert process.returncode == 0, stderr
+    command = [sys.executable, *shlex.split(print_results)[1:]]
+    lines = subprocess.check_output(command, cwd=tmp_path, encoding="utf-8").splitlines()
+    assert lines[0].split() == CONTINUATION.names
+    assert [line.split()[1] for line in lines[1:]] == ["Once", "The"]
+    columns = re.findall(r"^\| `(\w+)` \|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
+    assert columns == CONTINUATION.names + SCORE.names
 
 
 def test_scores_of_parquet_files_equal_score(start_ray, demo, tmp_path):
