@@ -6,14 +6,21 @@ import shlex
 import subprocess
 
 import pytest
-from support.documents import code_blocks, links, outputs_of
+from support.documents import (
+    EXERCISES,
+    INTERVENTIONS,
+    WALK_THROUGH,
+    assert_same_output,
+    code_blocks,
+    links,
+    outputs_of,
+)
 from support.paths import ROOT
 
 import cli.flags
 
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-INTERVENTIONS = ROOT / "docs" / "interventions.md"
 DOCUMENTS = [README, CONTRIBUTING, *sorted(ROOT.glob("docs/*.md"))]
 PROMPT = "Alan Turing theorized that computers would one day become"
 INSTALL_AND_GENERATE = f'pip install -r requirements.txt && python gpt2.py "{PROMPT}"'
@@ -29,16 +36,9 @@ def blocks_with_output(language):
     return [
         pytest.param(setup_of(path) + code, output, id=f"{path.stem}-{n}")
         for path in DOCUMENTS
+        if path not in (WALK_THROUGH, EXERCISES)  # tests/test_how_gpt2_works.py runs them as a whole
         for n, (code, output) in enumerate(outputs_of(path, language))
     ]
-
-
-def assert_same_output(shown, printed):
-    """The last digits of numbers may differ: they depend on the rounding of the machine."""
-    number = r"-?\d+\.\d+"
-    assert re.split(number, shown) == re.split(number, printed)
-    numbers = [[float(n) for n in re.findall(number, text)] for text in (shown, printed)]
-    assert numbers[0] == pytest.approx(numbers[1], rel=1e-4, abs=2e-4)
 
 
 def test_the_two_commands_of_the_readme_have_a_line_each():
