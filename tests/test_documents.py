@@ -6,7 +6,14 @@ import shlex
 import subprocess
 
 import pytest
-from support.documents import code_blocks, outputs_of
+from support.documents import (
+    EXERCISES,
+    INTERVENTIONS,
+    WALK_THROUGH,
+    assert_same_output,
+    code_blocks,
+    outputs_of,
+)
 from support.flag_table import flag_table, with_flag_table
 from support.paths import ROOT
 
@@ -14,11 +21,7 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 COMMAND_LINE = DOCS / "command-line.md"
-INTERVENTIONS = DOCS / "interventions.md"
-WALK_THROUGH = DOCS / "how-gpt2-works.md"
-EXERCISES = DOCS / "exercises.md"
-ONE_PROGRAM = {WALK_THROUGH, EXERCISES}  # tests/test_how_gpt2_works.py runs each of them as a whole
-DOCUMENTS = [README, CONTRIBUTING, *sorted(set(DOCS.glob("*.md")) - ONE_PROGRAM)]
+DOCUMENTS = [README, CONTRIBUTING, *sorted(DOCS.glob("*.md"))]
 NOT_OUTPUT = {"README": 1, "architecture": 2}  # blocks of plain text that show files or arrows
 
 
@@ -32,17 +35,10 @@ def blocks_with_output(language):
     return [
         pytest.param(setup_of(path) + code, output, id=f"{path.stem}-{n}")
         for path in DOCUMENTS
+        if path not in (WALK_THROUGH, EXERCISES)  # tests/test_how_gpt2_works.py runs them as a whole
         for n, (code, output) in enumerate(outputs_of(path, language))
         if not code.startswith("pip install")
     ]
-
-
-def assert_same_output(shown, printed):
-    """The last digits of numbers may differ: they depend on the rounding of the machine."""
-    number = r"-?\d+\.\d+"
-    assert re.split(number, shown) == re.split(number, printed)
-    numbers = [[float(n) for n in re.findall(number, text)] for text in (shown, printed)]
-    assert numbers[0] == pytest.approx(numbers[1], rel=1e-4, abs=2e-4)
 
 
 @pytest.mark.parametrize(("command", "output"), blocks_with_output("sh"))

@@ -3,6 +3,16 @@
 import itertools
 import re
 
+import pytest
+
+from support.paths import ROOT
+
+INTERVENTIONS = ROOT / "docs" / "interventions.md"
+WALK_THROUGH = ROOT / "docs" / "how-gpt2-works.md"
+EXERCISES = ROOT / "docs" / "exercises.md"
+ONE_PROGRAM = (INTERVENTIONS, WALK_THROUGH, EXERCISES)  # each Python snippet continues those above it
+END_OF_SNIPPET = "\f\n"
+
 
 def code_blocks(path):
     """Read the fenced code blocks of a document -> [(language, text)]."""
@@ -49,3 +59,23 @@ def sentences(path):
 def without_code(path):
     """The text of a document without its fenced code blocks."""
     return re.sub(r"^```.*?^```$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+
+
+def as_one_program(snippets):
+    """Join snippets that continue one another: a line with a form feed ends the output of each."""
+    return "".join(f"{code}print({END_OF_SNIPPET[:-1]!r})\n" for code in snippets)
+
+
+def split_output(printed):
+    """Split the output of `as_one_program` -> [output of each snippet]."""
+    *outputs, rest = printed.split(END_OF_SNIPPET)
+    assert rest == ""
+    return outputs
+
+
+def assert_same_output(shown, printed):
+    """The last digits of numbers may differ: they depend on the rounding of the machine."""
+    number = r"-?\d+\.\d+"
+    assert re.split(number, shown) == re.split(number, printed)
+    numbers = [[float(n) for n in re.findall(number, text)] for text in (shown, printed)]
+    assert numbers[0] == pytest.approx(numbers[1], rel=1e-4, abs=2e-4)
