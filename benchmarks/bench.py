@@ -17,7 +17,6 @@ import time
 from functools import partial
 from pathlib import Path
 
-import fire
 import numpy as np
 import regex
 from compare import PROMPT_LENGTHS, describe_machine
@@ -25,6 +24,7 @@ from peers import MatrixProducts, ThisProject, answer
 from random_model import HPARAMS, ROOT, write_random_model
 from tqdm import tqdm
 
+from cli.exit_status import run
 from encoder import PATTERN, bytes_to_unicode, get_encoder
 from generation.batches import generate_batch
 from generation.prompt_lookup import generate_with_lookup
@@ -213,15 +213,16 @@ def report(figures, machine, weights_mb):
     return "\n".join(lines) + "\n"
 
 
-def main(model_size="124M", rounds=5, text=str(ROOT / "README.md"), out="benchmarks/results"):
-    """Measure, print a table, and write bench-<model_size>.json and .md to the folder `out`.
+def main(model_size: str = "124M", rounds: int = 5, text: str = None, out: str = "benchmarks/results"):
+    """Measure, print a table, and write bench-<model_size>.json and .md.
 
     Args:
         model_size: the size that gives the shapes, 124M to 1558M.
         rounds: the number of rounds.
-        text: a file for the tokenizer; a few MB measure it better than the README.
+        text: a file for the tokenizer. The default is README.md. A few MB measure it better.
+        out: the folder for both files.
     """
-    text = Path(text).read_text(encoding="utf-8")
+    text = Path(text or ROOT / "README.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         folder = Path(folder)
         write_random_model(folder, HPARAMS[model_size])
@@ -246,7 +247,4 @@ def main(model_size="124M", rounds=5, text=str(ROOT / "README.md"), out="benchma
 
 
 if __name__ == "__main__":
-    try:
-        fire.Fire(main)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

@@ -19,11 +19,12 @@ import time
 from pathlib import Path
 from subprocess import PIPE, Popen
 
-import fire
 import numpy as np
 from peers import PEERS
 from random_model import write_random_model
 from tqdm import tqdm
+
+from cli.exit_status import run
 
 OURS = "this project float32"
 PROMPT_LENGTHS = (10, 128, 512, 960)  # tokens
@@ -195,13 +196,20 @@ def draw(results, path):
     figure.savefig(path, dpi=200)
 
 
-def main(rounds=5, out="benchmarks/results", folder=None, n_threads=None, draw_only=False):
-    """Compare, print a table, and write compare.json, compare.md and compare.png to the folder `out`.
+def main(
+    rounds: int = 5,
+    out: str = "benchmarks/results",
+    folder: str = None,
+    n_threads: int = None,
+    draw_only: bool = False,
+):
+    """Compare, print a table, and write compare.json, compare.md and compare.png.
 
     Args:
         rounds: the number of rounds.
-        folder: a model in OpenAI's five files; by default a random model in a temporary folder.
-        n_threads: threads per engine; by default the number of cores.
+        out: the folder for the three files.
+        folder: a model in OpenAI's five files. The default is a random model in a temporary folder.
+        n_threads: threads per engine. The default is the number of cores.
         draw_only: only draw compare.png from compare.json.
     """
     out = Path(out)
@@ -216,7 +224,4 @@ def main(rounds=5, out="benchmarks/results", folder=None, n_threads=None, draw_o
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # like Ctrl-C: ends the workers
-    try:
-        fire.Fire(main)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    run(main)

@@ -6,7 +6,6 @@ Prints a table. Latency is a median. `direct` calls generate_batch without a ser
 """
 
 import statistics
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,6 +13,7 @@ import httpx
 import random_model  # noqa: F401  puts the project and tests/ on sys.path
 from support.api_server import running_server
 
+from cli.exit_status import run
 from generation.batches import generate_batch
 from utils import load_encoder_hparams_and_params
 
@@ -59,7 +59,12 @@ def print_row(name, n_texts, latency, speed):
     print(f"| {name} | {n_texts} | {1000 * latency:.1f} | {speed:.0f} |", flush=True)
 
 
-def main(model_size="demo"):
+def main(model_size: str = "demo"):
+    """Measure the server and print a table.
+
+    Args:
+        model_size: the model, as for gpt2.py.
+    """
     print(f"{model_size}, {N_TOKENS} tokens per completion\n")
     print("| | clients, or texts per batch | latency, ms | tokens/s |\n|---|---|---|---|")
     with (
@@ -74,4 +79,4 @@ def main(model_size="demo"):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    run(main)

@@ -1,8 +1,4 @@
-"""Parse the words of a command line into arguments for `main`. The parameters of `main` are the flags.
-
-fire prints the help text, but does not parse the arguments. It would call `main` before it rejects a mistyped
-flag. In `--quiet "prompt"` it would take the prompt for the value of --quiet.
-"""
+"""Parse the words of a command line into arguments for `main`. The parameters of `main` are the flags."""
 
 import difflib
 import inspect

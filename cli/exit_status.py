@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 
 from cli.argument_parser import parse_arguments
+from cli.help_text import help_text
 from loading.untrusted_files import CheckpointError
 
 MAX_MESSAGE_LENGTH = 2000  # characters
@@ -55,16 +56,9 @@ def call(main, program):
     """Call main with the arguments of the command line, or print its help text if they ask for help."""
     arguments = parse_arguments(sys.argv[1:], inspect.signature(main).parameters)
     if arguments is None:
-        show_help(main, program)
+        print(help_text(main, program))
     else:
         main(**arguments)
-
-
-def show_help(main, program):
-    """Print the docstring of main in fire's layout. Only this needs fire, which is slow to import."""
-    import fire
-
-    fire.Fire(main, command=["--", "--help"], name=program)
 
 
 def is_closed_pipe(error):

@@ -116,11 +116,11 @@ def test_gpt2_imports_numpy_alone():
     assert names - sys.stdlib_module_names == {"numpy"}
 
 
-def test_the_program_imports_five_packages():
+def test_the_program_imports_four_packages():
     names = {name for path in python_files(*FOLDERS) for name, _ in imports_of(path) if not is_ours(name)}
     packages = {name.split(".")[0] for name in names} - sys.stdlib_module_names
     required = re.findall(r"^\w+", (ROOT / "requirements.txt").read_text(encoding="utf-8"), re.MULTILINE)
-    assert packages == set(required) == {"numpy", "regex", "requests", "tqdm", "fire"}
+    assert packages == set(required) == {"numpy", "regex", "requests", "tqdm"}
 
 
 def test_the_root_holds_four_modules():

@@ -1,10 +1,17 @@
 """Published outputs of GPT-2 124M. Skipped without models/124M."""
 
 import pytest
+from support.documents import outputs_of
+from support.paths import ROOT
 
 import gpt2
 from loading.model_folder import missing_files
 from utils import MODELS_DIR, load_encoder_hparams_and_params
+
+TEXT = (
+    " the most powerful machines on the planet.\n\nThe computer is a machine that can perform complex "
+    "calculations, and it can perform these calculations in a way that is very similar to the human brain.\n"
+)
 
 
 @pytest.fixture(scope="module")
@@ -18,11 +25,12 @@ def test_published_text_of_124M(gpt2_124M):
     encoder, hparams, params = gpt2_124M
     ids = encoder.encode("Alan Turing theorized that computers would one day become")
     text = encoder.decode(list(gpt2.generate(ids, params, hparams["n_head"], 40)))
-    assert text == (
-        " the most powerful machines on the planet.\n\nThe computer is a machine that can perform complex "
-        "calculations, and it can perform these calculations in a way that is very similar to the human "
-        "brain.\n"
-    )
+    assert text == TEXT
+
+
+def test_the_readme_shows_the_published_text():
+    _, output = outputs_of(ROOT / "README.md", "sh")[0]
+    assert output == TEXT
 
 
 @pytest.mark.parametrize(

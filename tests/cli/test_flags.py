@@ -1,52 +1,10 @@
-"""The flags of `python gpt2.py`: their help texts, defaults and valid values."""
-
-import inspect
-import re
+"""The flags of `python gpt2.py`: their defaults and valid values."""
 
 import pytest
 from support.command_line import DEMO, PROMPT, QUIET, assert_error
 from support.paths import ROOT
 
-import utils
-from cli import flags, pico_flags
-
 NO_FILE = "no/such/file"
-
-
-def words_of(text):
-    return " ".join(text.split())
-
-
-def descriptions(main):
-    """{flag: description} from the docstring of `main`."""
-    _, arguments = inspect.getdoc(main).split("Args:\n")
-    arguments, _, _ = arguments.partition("\n\n")
-    parts = re.split(r"^    (\w+): ", arguments, flags=re.MULTILINE)[1:]
-    return {name: words_of(text) for name, text in zip(parts[::2], parts[1::2], strict=True)}
-
-
-@pytest.mark.parametrize(
-    ("script", "main"),
-    [("gpt2.py", flags.main), ("gpt2_pico.py", pico_flags.main), ("utils.py", utils.main)],
-    ids=["gpt2", "pico", "utils"],
-)
-def test_help_describes_every_flag(run, script, main):
-    """fire drops what follows a colon in the second line of a description."""
-    status, stdout, stderr = run("--help", script=script)
-    printed = words_of(stdout + stderr)
-    assert status == 0
-    assert list(descriptions(main)) == list(inspect.signature(main).parameters)
-    for flag, description in descriptions(main).items():
-        assert re.search(rf"\b{flag}\b", printed, re.IGNORECASE)
-        assert description in printed
-    assert "FIRE" not in printed
-    assert "INFO" not in printed
-
-
-def test_help_names_every_flag(run):
-    _, stdout, stderr = run("--help")
-    for flag in inspect.signature(flags.main).parameters:
-        assert f"--{flag}=" in stdout + stderr
 
 
 # Sampling.
