@@ -64,7 +64,7 @@ class Failures(dict):
         """Record an error of the block, instead of raising it."""
         try:
             yield
-        except ChildProcessError as error:
+        except (OSError, ValueError, ArithmeticError) as error:
             self[name] = str(error)
             tqdm.write(f"compare.py: {name}: {error}", file=sys.stderr)
 
@@ -98,8 +98,8 @@ def check_batch(engine, prompts):
 
     Rounding can swap two tokens that are almost equally probable, so a few may differ.
     """
-    batch = engine.run(prompts)["ids"]
-    alone = [engine.run([prompt])["ids"][0] for prompt in prompts]
+    batch = engine.run(prompts, n_tokens=7)["ids"]
+    alone = [engine.run([prompt], n_tokens=7)["ids"][0] for prompt in prompts]
     share = float(np.mean(np.equal(batch, alone)))
     if share < 0.5:
         raise ChildProcessError(
@@ -212,9 +212,8 @@ def compare(names, rounds, model, text, n_threads):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, contextlib.ExitStack() as stack:
         folder = Path(folder)
         text_file = folder / "text.txt"
-        text_file.write_text(
-            Path(text).read_text(encoding="utf-8") if text else project_text(), encoding="utf-8"
-        )
+        content = Path(text).read_text(encoding="utf-8") if text else project_text()
+        text_file.write_text(content, encoding="utf-8")
         if model is None:
             model = folder / "model"
             model.mkdir()
@@ -226,9 +225,12 @@ def compare(names, rounds, model, text, n_threads):
             raise ChildProcessError(f"{OURS}: {failures[OURS]}")
         agreement = check_engines(engines, hparams["n_vocab"], failures, folder / "logits.npy")
         samples = measure(engines, tasks, tokenizers, text_file, rounds, failures)
-        n_bytes = text_file.stat().st_size
     used = dict.fromkeys(package for name in names + tokenizers for package in packages[name])
-    about = {"machine": describe_machine(used, n_threads), "rounds": rounds, "text_mb": n_bytes / MB}
+    about = {
+        "machine": describe_machine(used, n_threads),
+        "rounds": rounds,
+        "text_mb": len(content.encode("utf-8")) / MB,
+    }
     return about | {"not_installed": missing, "failed": failures, "agreement": agreement, "samples": samples}
 
 
@@ -265,9 +267,9 @@ def main(
     out = Path(out)
     if not is_installed("matplotlib"):
         raise OSError("matplotlib is missing: pip install -r benchmarks/requirements.txt")
+    out.mkdir(parents=True, exist_ok=True)
     if not report_only:
         results = compare(names, rounds, folder, text, n_threads or os.cpu_count())
-        out.mkdir(parents=True, exist_ok=True)
         (out / "compare.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     results = json.loads((out / "compare.json").read_text(encoding="utf-8"))
     (out / "compare.md").write_text(report(results), encoding="utf-8")
