@@ -25,8 +25,7 @@ TOKENIZERS = ["this project", "picoGPT's algorithm", "tokenizers", "tiktoken"]
 @pytest.fixture
 def benchmarks(monkeypatch):
     """Import a module of benchmarks/ by its name, without pauses between measurements."""
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    monkeypatch.setattr(sys, "path", list(sys.path))  # random_model extends it
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")  # at the end of the test, sys.path is as before
     monkeypatch.setattr(importlib.import_module("workers"), "SETTLE_S", 0)
     return importlib.import_module
 
