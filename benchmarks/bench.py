@@ -1,4 +1,4 @@
-"""Time and memory of this project, compared with the limits of the machine and of NumPy.
+"""The time of this project, compared with the limits of the machine and of NumPy.
 
     pip install -r benchmarks/requirements.txt && python benchmarks/bench.py
 
@@ -7,7 +7,6 @@ load on the machine affects all figures alike. All figures are medians of the ro
 is its bare matrix products (peers.MatrixProducts). The limit of a start is the import of NumPy.
 """
 
-import itertools
 import json
 import os
 import subprocess
@@ -18,22 +17,18 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import regex
-from compare import PROMPT_LENGTHS, describe_machine
+from compare import MB, PROMPT_LENGTHS, describe_machine
 from peers import MatrixProducts, ThisProject, answer
 from random_model import HPARAMS, ROOT, write_random_model
 from tqdm import tqdm
 
 from cli.exit_status import run
-from encoder import PATTERN, bytes_to_unicode, get_encoder
-from generation.batches import generate_batch
+from encoder import get_encoder
 from generation.prompt_lookup import generate_with_lookup
 from gpt2 import generate
 
 N_TOKENS = 16  # to decode in a measurement
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 PROMPT = "Alan Turing theorized that computers would one day become"  # 10 tokens
-MB = 1e6
 
 
 def seconds_for(function):
@@ -44,16 +39,8 @@ def seconds_for(function):
 
 def run_text(peer, ids):
     """Seconds to the first token, and for each later token (median)."""
-    times = answer(peer, ids, N_TOKENS, None)
+    times = answer(peer, [ids], N_TOKENS)
     return {"prompt_s": times["prompt_s"], "decode_s": np.median(times["decode_s"])}
-
-
-def run_batch(model, prompts):
-    """Total tokens per second, from the second token of each prompt on."""
-    steps = generate_batch(prompts, *model, 1 + N_TOKENS)
-    for _ in prompts:
-        next(steps)
-    return {"tokens_per_s": len(prompts) * N_TOKENS / seconds_for(lambda: list(steps))}
 
 
 def run_lookup(model, ids):
@@ -74,22 +61,6 @@ def run_process(*arguments):
     return {"first_s": seconds}
 
 
-def run_memory(*arguments):
-    """Peak memory of a process, in MB; nan on Windows.
-
-    A small process starts it, because Linux counts the memory of the parent, too.
-    """
-    code = """if True:
-        import resource, subprocess, sys
-        subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-        print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"""
-    if sys.platform == "win32":
-        return {"mb": np.nan}
-    command = [sys.executable, "-c", code, sys.executable, *arguments]
-    most = int(subprocess.check_output(command, cwd=ROOT, text=True))
-    return {"mb": most * (1 if sys.platform == "darwin" else 1024) / MB}
-
-
 def run_parts(folder):
     """The parts of a start, in seconds: one process runs them in turn and prints the times."""
     code = f"""import time; times = [time.perf_counter()]
@@ -104,45 +75,7 @@ print(*times)"""
     return dict(zip(names, np.diff([float(time) for time in output.split()]), strict=True))
 
 
-class PicoGPTEncoder:
-    """picoGPT's algorithm: a cache of words; each merge searches all pairs again."""
-
-    def __init__(self, folder):
-        self.ids = json.loads((folder / "encoder.json").read_text(encoding="utf-8"))
-        lines = (folder / "vocab.bpe").read_text(encoding="utf-8").split("\n")[1:-1]
-        self.ranks = {tuple(line.split()): rank for rank, line in enumerate(lines)}
-        self.characters, self.cache = bytes_to_unicode(), {}
-
-    def encode(self, text):
-        ids = []
-        for pretoken in regex.findall(PATTERN, text):
-            word = "".join(self.characters[byte] for byte in pretoken.encode("utf-8"))
-            if word not in self.cache:
-                self.cache[word] = " ".join(self.merge(tuple(word)))
-            ids.extend(self.ids[token] for token in self.cache[word].split(" "))
-        return ids
-
-    def merge(self, word):
-        while len(word) > 1:
-            pair = min(set(itertools.pairwise(word)), key=lambda pair: self.ranks.get(pair, np.inf))
-            if pair not in self.ranks:
-                break
-            merged, n = [], 0
-            while n < len(word):
-                size = 2 if word[n : n + 2] == pair else 1
-                merged.append("".join(word[n : n + size]))
-                n += size
-            word = tuple(merged)
-        return word
-
-
-def run_tokenizer(make_encoder, text):
-    """MB per second, starting with empty caches."""
-    encoder = make_encoder()
-    return {"mb_per_s": len(text.encode("utf-8")) / MB / seconds_for(lambda: encoder.encode(text))}
-
-
-def tasks_for(folder, text):
+def tasks_for(folder):
     """All measurements: {name: a function without arguments that returns {unit: number}}."""
     rng = np.random.default_rng(0)
     ours, bare = (peer(folder, None, "float32") for peer in (ThisProject, MatrixProducts))
@@ -152,18 +85,12 @@ def tasks_for(folder, text):
         ids = rng.integers(n_vocab, size=n).tolist()
         tasks[f"prompt of {n}"] = partial(run_text, ours, ids)
         tasks[f"bare products, {n}"] = partial(run_text, bare, ids)
-    for n in BATCH_SIZES:
-        prompts = rng.integers(n_vocab, size=(n, 10)).tolist()
-        tasks[f"batch of {n}"] = partial(run_batch, model, prompts)
     tasks["prompt lookup, repetitive text"] = partial(run_lookup, model, list(range(100, 110)) * 10)
     tasks["prompt lookup, random text"] = partial(run_lookup, model, rng.integers(n_vocab, size=100).tolist())
     tasks["import numpy"] = partial(run_process, "-c", "import numpy; print()")
     command = ("gpt2.py", f"--model_size={folder}", "--n_tokens_to_generate=1", "--quiet", PROMPT)
     tasks["first token"] = partial(run_process, *command)
-    tasks["memory"] = partial(run_memory, *command)
     tasks["parts of a start"] = partial(run_parts, folder)
-    tasks["tokenizer"] = partial(run_tokenizer, lambda: get_encoder(folder.name, folder.parent), text)
-    tasks["picoGPT's tokenizer"] = partial(run_tokenizer, lambda: PicoGPTEncoder(folder), text)
     for size in (1, 2):
         encoder = get_encoder(folder.name, folder.parent)
         tasks[f"{size} MB of one letter"] = lambda encoder=encoder, size=size: {
@@ -187,25 +114,17 @@ def report(figures, machine, weights_mb):
         ]
         cells += [f"{ms:.0f}", f"{100 * limit['prompt_s'] / ours['prompt_s']:.0f}"]
         lines.append(f"| {' | '.join(map(str, cells))} |")
-    alone = figures["batch of 1"]["tokens_per_s"]
-    lines += ["", "| texts in a batch | tokens/s in total | times one |", "|--:|--:|--:|"]
-    for n in BATCH_SIZES:
-        per_s = figures[f"batch of {n}"]["tokens_per_s"]
-        lines.append(f"| {n} | {per_s:.1f} | {per_s / alone:.2f} |")
     first, numpy_s = figures["first token"], figures["import numpy"]["first_s"]
     bare_s = figures["bare products, 10"]["prompt_s"]
-    rates = [figures[name]["mb_per_s"] for name in ("tokenizer", "picoGPT's tokenizer")]
     parts = ", ".join(f"{name} {seconds:.2f}" for name, seconds in figures["parts of a start"].items())
-    more_s, peak_mb = first["first_s"] - numpy_s - bare_s, figures["memory"]["mb"]
+    more_s = first["first_s"] - numpy_s - bare_s
     letters_s = [figures[f"{size} MB of one letter"]["s"] for size in (1, 2)]
     times = [figures[f"prompt lookup, {text} text"]["times"] for text in ("repetitive", "random")]
     lines += [
         "",
         f"- first token of a process: {first['first_s']:.2f} s, {more_s:.2f} s more than the import of NumPy "
         f"({numpy_s:.2f}) and the bare products of its prompt ({bare_s:.2f}); its parts: {parts}",
-        f"- peak memory of that process: {peak_mb:.0f} MB, {peak_mb / weights_mb:.2f} times the weights",
-        f"- tokenizer: {rates[0]:.2f} MB/s, {rates[0] / rates[1]:.1f} times picoGPT's algorithm; "
-        f"1 MB of one letter in {letters_s[0]:.1f} s, 2 MB in {letters_s[1]:.1f} s",
+        f"- tokenizer: 1 MB of one letter in {letters_s[0]:.1f} s, 2 MB in {letters_s[1]:.1f} s",
         f"- prompt lookup: {times[0]:.2f} times as fast as plain greedy decoding after repetitive text, "
         f"{times[1]:.2f} after random tokens",
         *(f"- {name}: {value}" for name, value in machine.items()),
@@ -213,21 +132,19 @@ def report(figures, machine, weights_mb):
     return "\n".join(lines) + "\n"
 
 
-def main(model_size: str = "124M", rounds: int = 5, text: str = None, out: str = "benchmarks/results"):
+def main(model_size: str = "124M", rounds: int = 5, out: str = "benchmarks/results"):
     """Measure, print a table, and write bench-<model_size>.json and .md.
 
     Args:
         model_size: the size that gives the shapes, 124M to 1558M.
         rounds: the number of rounds.
-        text: a file for the tokenizer. The default is README.md. A few MB measure it better.
         out: the folder for both files.
     """
-    text = Path(text or ROOT / "README.md").read_text(encoding="utf-8")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         folder = Path(folder)
         write_random_model(folder, HPARAMS[model_size])
         weights_mb = (folder / "model.ckpt.data-00000-of-00001").stat().st_size / MB
-        tasks = tasks_for(folder, text)
+        tasks = tasks_for(folder)
         samples = {name: [] for name in tasks}
         for name in tqdm(list(tasks) * rounds, leave=False, disable=None):
             samples[name].append(tasks[name]())

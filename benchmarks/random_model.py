@@ -1,5 +1,7 @@
 """Write a model with GPT-2's shapes and seeded random weights, in OpenAI's five files.
 
+    python benchmarks/random_model.py FOLDER
+
 The other benchmarks import this module first: it makes the project's modules importable.
 """
 
@@ -43,3 +45,7 @@ def write_random_model(folder, hparams=HPARAMS["124M"], seed=0):
     (folder / "hparams.json").write_text(json.dumps(hparams))
     for file in ("encoder.json", "vocab.bpe"):
         shutil.copy(ROOT / "tests" / "data" / "gpt2" / file, folder)
+
+
+if __name__ == "__main__":
+    write_random_model(Path(sys.argv[1]))
