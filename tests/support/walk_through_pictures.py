@@ -229,7 +229,7 @@ def make_pictures(page):
     best = np.argsort(-logits[-1])[:8]
     temperatures = {t: softmax(apply_temperature(logits[-1], t))[best] for t in (0.5, 1, 2)}
     yield "temperature", draw_temperatures(temperatures, picture_labels(encoder, best.tolist()))
-    steps = gpt2(page["written"][:-1], **page["params"], n_head=page["n_head"])[len(ids) - 1 :]
+    steps = gpt2(page["written"][:-1], **page["params"], n_head=page["n_head"])[len(ids) - 1 :][:8]
     names = [f"step {n + 1}" for n in range(len(steps))]
     yield "loop", draw_ranking(names, *most_probable(encoder, steps))
     batch_labels = [picture_labels(encoder, row) for row in page["batch"]]
