@@ -51,7 +51,7 @@ def test_every_picture_of_the_page_is_drawn(pictures):
 
 
 def test_the_triangles_show_the_attention_of_transformers(pictures, page, reference):
-    expected = run_reference(reference, page["ids"], output_attentions=True).attentions[0][0]
+    expected = run_reference(reference, page["ids"], output_attentions=True).attentions[3][0]
     for axes, weights in zip(pictures["heads"].axes, expected.numpy(), strict=True):
         np.testing.assert_allclose(axes.images[0].get_array().filled(0), weights, atol=1e-5)
 

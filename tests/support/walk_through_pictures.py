@@ -7,7 +7,7 @@ import numpy as np
 from helpers.picture_labels import picture_labels
 from matplotlib.figure import Figure
 
-from gpt2 import apply_temperature, attention, gelu, gpt2, layer_norm, linear, softmax
+from gpt2 import apply_temperature, attention, gelu, gpt2, layer_norm, linear, softmax, transformer_block
 from support.documents import code_blocks
 
 COLORS = ("lightblue", "navajowhite", "palegreen", "thistle")
@@ -63,7 +63,7 @@ def draw_embeddings(arrays, labels):
 
 def draw_spread(arrays, labels):
     """The numbers of each token as points in a row, for each of {title: [n_seq, n_embd]}."""
-    figure, panels = new_figure(8, 2.2, len(arrays), sharey=True)
+    figure, panels = new_figure(8, 2.2, len(arrays), sharex=True, sharey=True)
     for axes, (title, array) in zip(panels, arrays.items(), strict=True):
         for row, values in enumerate(array):
             axes.plot(values, np.full(len(values), row), "|", color="steelblue", alpha=0.4)
@@ -110,6 +110,16 @@ def draw_attention(q, k, weights):
             right.text(key, query, f"{weight:.2f}", ha="center", va="center", color=color)
     right.set(ylabel="query", xlabel="key")
     return figure
+
+
+def queries_and_keys(x, page, layer):
+    """Run the blocks before a layer. [n_seq, n_embd] -> its queries and keys, each [n_head, n_seq, head_dim]."""
+    n_head, blocks = page["n_head"], page["params"]["blocks"]
+    for block in blocks[:layer]:
+        x = transformer_block(x, **block, n_head=n_head)
+    normed = layer_norm(x, **blocks[layer]["ln_1"])
+    queries, keys, _ = np.split(linear(normed, **blocks[layer]["attn"]["c_attn"]), 3, axis=-1)
+    return [np.stack(np.split(part, n_head, axis=-1)) for part in (queries, keys)]
 
 
 def draw_heads(weights, labels):
@@ -221,10 +231,9 @@ def make_pictures(page):
     yield "embeddings", draw_embeddings({name: part[:, :40] for name, part in parts.items()}, labels)
     yield "layer_norm", draw_spread({"x": x, "layer_norm(x, g=1, b=0)": layer_norm(x, g=1, b=0)}, labels)
     yield "attention", draw_attention(page["q"], page["k"], attention_weights(page["q"], page["k"]))
-    queries, keys = (np.split(page[name], page["n_head"], axis=-1) for name in ("queries", "keys"))
-    yield "heads", draw_heads(attention_weights(np.stack(queries), np.stack(keys)), labels)
+    yield "heads", draw_heads(attention_weights(*queries_and_keys(x, page, layer=3)), labels)
     yield "cache", draw_cache(labels)
-    yield "gelu", draw_gelu(linear(page["normed"], **page["mlp"]["c_fc"]))
+    yield "gelu", draw_gelu(linear(page["mlp_input"], **page["mlp"]["c_fc"]))
     yield "logits", draw_ranking([f"{label} →" for label in labels], *most_probable(encoder, logits))
     best = np.argsort(-logits[-1])[:8]
     temperatures = {t: softmax(apply_temperature(logits[-1], t))[best] for t in (0.5, 1, 2)}
