@@ -113,7 +113,7 @@ def draw_attention(q, k, weights):
 
 
 def queries_and_keys(x, page, layer):
-    """Run the blocks before a layer. [n_seq, n_embd] -> its queries and keys, each [n_head, n_seq, head_dim]."""
+    """The queries and keys of a layer. x [n_seq, n_embd] -> two times [n_head, n_seq, head_dim]."""
     n_head, blocks = page["n_head"], page["params"]["blocks"]
     for block in blocks[:layer]:
         x = transformer_block(x, **block, n_head=n_head)
