@@ -26,7 +26,7 @@ def write_ctranslate2(folder, converted, precision):
     """Write CTranslate2's model.bin, from Hugging Face's files."""
     import ctranslate2
 
-    source = Path(converted, "source")
+    source = Path(converted).with_name("source")  # `convert` empties its folder
     write_transformers(folder, source, "float32")
     (source / "vocab.json").write_bytes(Path(folder, "encoder.json").read_bytes())
     (source / "merges.txt").write_bytes(Path(folder, "vocab.bpe").read_bytes())

@@ -22,17 +22,17 @@ from models.make_demo.grammar import expand_document, read_genre
 
 TRAINING = Path(__file__).parents[1] / "demo_training"  # git ignores it
 GENRE_SHARES = {  # genre: share of the documents
-    "stories_fairy": 0.16,
-    "stories_lost": 0.19,
-    "stories_daily": 0.18,
-    "letters": 0.13,
-    "descriptions": 0.11,
-    "science_notes": 0.09,
-    "explanations": 0.07,
-    "dialogues": 0.07,
+    "stories_fairy": 0.20,
+    "stories_lost": 0.20,
+    "stories_daily": 0.20,
+    "letters": 0.16,
+    "descriptions": 0.12,
+    "science_notes": 0.05,
+    "explanations": 0.04,
+    "dialogues": 0.03,
 }
-N_DOCUMENTS, SEED = 120_000, 1
-MIN_WORDS, MAX_WORDS = 30, 195  # with punctuation marks, which keeps documents below 200 tokens
+N_DOCUMENTS, SEED = 150_000, 1
+MIN_WORDS, MAX_WORDS = 30, 130  # with punctuation marks, which keeps documents below 200 tokens
 
 
 def count_words(text):

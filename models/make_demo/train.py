@@ -28,7 +28,8 @@ N_CTX, N_EMBD, N_HEAD, N_LAYER = 256, 256, 4, 6
 END_ID = N_VOCAB - 1  # of the end of text
 BATCH_SIZE = 12
 EMBEDDING_SCALE = 5  # times transformers' first embeddings; ln_f starts at 1/5, so the logits do not grow
-SPREAD = 0.06  # the standard deviation of the noise in `spread_embeddings`
+SPREAD_STEPS = (2800, 4400)  # when `spread_embeddings` adds noise
+SPREAD = 0.06  # the standard deviation of the noise
 
 
 def pack_rows(documents, rng):
@@ -183,7 +184,7 @@ def train(rows, folder, n_steps, learning_rate, seed, steps_per_checkpoint=100, 
     first_step = load_checkpoint(checkpoint, settings, model, optimizers)
     progress = tqdm(range(first_step, n_steps), initial=first_step, total=n_steps, desc="train", unit="step")
     for step in progress:
-        if step == n_steps // 2:
+        if step in SPREAD_STEPS:
             spread_embeddings(model, seed)
         picks = np.arange(step * BATCH_SIZE, (step + 1) * BATCH_SIZE) % len(rows)  # starts over
         batch = torch.from_numpy(rows[picks].astype(np.int64)).to(device)  # [BATCH_SIZE, N_CTX + 1]
@@ -223,7 +224,7 @@ def openai_variables(model):
 
 def main(
     folder: str = None,
-    n_steps: int = 8000,
+    n_steps: int = 9000,
     learning_rate: float = 3e-3,
     seed: int = 0,
     steps_per_checkpoint: int = 100,

@@ -148,10 +148,10 @@ def test_log_probabilities(run, demo):
 
 def test_stop_strings_end_each_text_of_a_batch(run, demo, prompts_file, generated_ids):
     encoder, _, _ = demo
-    status, stdout, _ = run(prompts_file, DEMO, QUIET, "-n=30", "--stop=the", "--stop=\n\n")
+    status, stdout, _ = run(prompts_file, DEMO, QUIET, "-n=10", "--stop=the", "--stop=\n\n")
     reasons = []
     for prompt, result in zip(PROMPTS, json_lines(stdout), strict=True):
-        text = encoder.decode(generated_ids(prompt, 30))
+        text = encoder.decode(generated_ids(prompt, 10))
         end = min((text.index(stop) for stop in ("the", "\n\n") if stop in text), default=None)
         assert result["text"] == text[:end]
         assert result["finish_reason"] == ("length" if end is None else "stop")

@@ -12,12 +12,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from support.api_server import running_server
 from support.browser import open_page, running_browser
 from support.paths import EXPERIMENTS, ROOT
 
 README = (EXPERIMENTS / "README.md").read_text(encoding="utf-8")
-COMMANDS_AND_PICTURES = re.compile(r"^```sh\n(.*?)^```\n((?:^!\[.*\n)+)", re.DOTALL | re.MULTILINE)
+COMMANDS_AND_PICTURES = re.compile(r"^```sh\n((?:(?!```).*\n)+)```\n((?:!\[.*\n)+)", re.MULTILINE)
 PROMPT = "The cat sat on the mat because it was tired"
 
 
@@ -36,7 +37,7 @@ def photograph_surprise(browser, command, picture):
         tab = browser.new_page(viewport={"width": 1150, "height": 190})
         tab.goto(page.as_uri())
         tab.locator("span", has_text="green").hover()
-        tab.screenshot(path=picture)
+        picture.write_bytes(tab.screenshot())
 
 
 def photograph_page(browser, picture):
@@ -47,7 +48,7 @@ def photograph_page(browser, picture):
         page.tab.mouse.move(5, 5)
         box = page.tab.locator("[data-panel=layers]").bounding_box()
         clip = {"x": 0, "y": 0, "width": 1280, "height": box["y"] + box["height"] + 16}
-        page.tab.screenshot(path=picture, full_page=True, clip=clip)
+        picture.write_bytes(page.tab.screenshot(full_page=True, clip=clip))
 
 
 with running_browser() as browser:
@@ -60,4 +61,5 @@ with running_browser() as browser:
                 photograph_surprise(browser, command, picture)
             else:
                 run(command, f"--out={picture}")
-            print(picture.name)
+            colors = Image.open(picture).convert("RGB").quantize(256)  # a third of the size
+            colors.save(picture, optimize=True)

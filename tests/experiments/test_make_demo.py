@@ -81,7 +81,8 @@ def test_spread_embeddings_moves_equal_embeddings_apart():
     assert torch.equal(model.transformer.wte.weight, twin.transformer.wte.weight)
 
 
-def test_the_training_spreads_the_embeddings_halfway(rows, tmp_path, monkeypatch):
+def test_the_training_spreads_the_embeddings(rows, tmp_path, monkeypatch):
+    monkeypatch.setattr(train, "SPREAD_STEPS", (1,))
     weights = []
     for spread in (train.SPREAD, 0):
         monkeypatch.setattr(train, "SPREAD", spread)
