@@ -35,7 +35,7 @@ def test_commands_print_the_output_shown(command, output):
 
 def test_every_shown_output_is_tested():
     languages = [language for language, _ in code_blocks(README)]
-    assert len(outputs_of(README, "sh")) == languages.count("text") == 4
+    assert len(outputs_of(README, "sh")) == languages.count("text") == 5
 
 
 def test_the_gallery_lists_every_experiment():
