@@ -15,7 +15,10 @@ from support.random_params import random_params
 from generation.prompt_lookup import MAX_DRAFT, N_MATCH, lookup_passes
 from gpt2 import generate, gpt2
 
-PROMPT = 'By mistake, they took the wrong ones home. "This is not my jacket," said Oliver.'
+PROMPT = (
+    "Early in the morning, Nia opens a stall at the market. "
+    "The roof of the stall is golden, and Nia wears a black headband."
+)
 N_TOKENS = 100
 
 

@@ -104,6 +104,7 @@ def test_curl(url, expected):
 def test_the_commands_of_the_document_work(openai, url, generated_text, language):
     """Those that use the server: docs/serving.md."""
     blocks = [code for name, code in code_blocks(ROOT / "docs" / "serving.md") if name == language]
+    blocks = [code for code in blocks if not code.startswith("lm_eval")]  # tests/experiments/test_lm_eval.py
     code = blocks[-1].replace("http://127.0.0.1:8000/v1", url)
     assert code != blocks[-1]
     command = [sys.executable, "-c", code] if language == "python" else shlex.split(code)
