@@ -9,7 +9,7 @@ from support.paths import EXPERIMENTS, ROOT
 DOCS = sorted(ROOT.glob("docs/*.md"))
 MODELS = sorted(ROOT.glob("models/*/*.md"))
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", EXPERIMENTS / "README.md", *DOCS, *MODELS]
-MAX_LINES = {"how-gpt2-works": 450}  # it quotes code; other pages have 200
+MAX_LINES = {"how-gpt2-works": 460}  # it quotes code; other pages have 200
 
 
 def page_id(path):
