@@ -26,9 +26,9 @@ from models.make_demo.make_tokenizer import N_VOCAB
 
 N_CTX, N_EMBD, N_HEAD, N_LAYER = 256, 256, 4, 6
 END_ID = N_VOCAB - 1  # of the end of text
-BATCH_SIZE = 12
+BATCH_SIZE = 24
 EMBEDDING_SCALE = 5  # times transformers' first embeddings; ln_f starts at 1/5, so the logits do not grow
-SPREAD_STEPS = (2800, 4400)  # when `spread_embeddings` adds noise
+SPREAD_STEPS = (750, 1250, 1750, 2250)  # when `spread_embeddings` adds noise
 SPREAD = 0.06  # the standard deviation of the noise
 
 
@@ -103,7 +103,7 @@ def new_model():
         bos_token_id=END_ID,
         eos_token_id=END_ID,
         activation_function="gelu_pytorch_tanh",  # the same formula as gelu_new, in one operation
-        resid_pdrop=0,  # 2.3 passes over the rows are too few to overfit
+        resid_pdrop=0,  # 2.7 passes over the rows are too few to overfit
         embd_pdrop=0,
         attn_pdrop=0,
     )
@@ -136,8 +136,8 @@ def new_optimizers(model, learning_rate):
 
 
 def learning_rate_factor(step, n_steps):
-    """Rise for 100 steps, stay at 1, and fall in a straight line in the last 30 % of the steps."""
-    return min(1, (step + 1) / 100, (n_steps - step) / (0.3 * n_steps))
+    """Rise for 100 steps, stay at 1, and fall in a straight line in the second half of the steps."""
+    return min(1, (step + 1) / 100, (n_steps - step) / (0.5 * n_steps))
 
 
 def save_checkpoint(path, step, settings, model, optimizers):
@@ -224,8 +224,8 @@ def openai_variables(model):
 
 def main(
     folder: str = None,
-    n_steps: int = 9000,
-    learning_rate: float = 3e-3,
+    n_steps: int = 5000,
+    learning_rate: float = 4e-3,
     seed: int = 0,
     steps_per_checkpoint: int = 100,
     device: str = "cpu",
