@@ -3,7 +3,7 @@
     "Not all capes"                 text
  -> ["Not", " all", " capes"]       pre-tokens, cut by PATTERN
  -> ["Not", "Ġall", "Ġcapes"]       each byte of their UTF-8 as one printable character
- -> ["Not", "Ġall", "Ġcap", "es"]   neighbours merged, again and again, while vocab.bpe lists the pair
+ -> ["Not", "Ġall", "Ġcap", "es"]   neighbors merged, again and again, while vocab.bpe lists the pair
  -> [3673, 477, 1451, 274]          looked up in encoder.json
 
 In GPT-2 every byte is a token, so every text has an encoding, and decode(encode(text)) == text. Added tokens,
@@ -183,7 +183,7 @@ class Encoder:
         """One pre-token -> tuple of ids: merge the pair of lowest rank until no pair has a rank.
 
         Of equal pairs, the leftmost is merged first. A heap finds the next pair, and a linked list (`left`,
-        `right`) the neighbours of a token. So n bytes take n log n steps. A byte without an id is a
+        `right`) the neighbors of a token. So n bytes take n log n steps. A byte without an id is a
         ValueError.
         """
         rank_of = self.bpe_ranks.get

@@ -4,8 +4,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 from report import OURS, columns, median
 
-# One colour-blind safe colour per engine: Okabe and Ito, 2008.
-COLOURS = {
+# One color-blind safe color per engine: Okabe and Ito, 2008.
+COLORS = {
     "this project": "#D55E00",
     "picoGPT's algorithm": "#E69F00",
     "bare matrix products": "#777777",
@@ -29,7 +29,7 @@ def draw_lines(panel, results, measure):
         engine, _, precision = name.rpartition(" ")
         if measure not in samples:
             continue
-        style = {"color": COLOURS[engine], "linestyle": LINES[precision], "label": name}
+        style = {"color": COLORS[engine], "linestyle": LINES[precision], "label": name}
         style |= {"linewidth": 3.5, "markersize": 8, "zorder": 3} if name == OURS else {"markersize": 4}
         values = [median(results, name, measure, n) for n in numbers]
         panel.plot([int(n) for n in numbers], values, marker="o", **style)
@@ -48,7 +48,7 @@ def draw_starts(panel, results):
     n_seq = columns(results, "start")[0]
     seconds = [median(results, name, "start", n_seq) for name in names]
     memory = [f" {median(results, name, 'memory', n_seq):.0f} MB" for name in names]
-    bars = panel.barh(names, seconds, color=[COLOURS[name.rpartition(" ")[0]] for name in names])
+    bars = panel.barh(names, seconds, color=[COLORS[name.rpartition(" ")[0]] for name in names])
     panel.bar_label(bars, memory)
     panel.set(title="seconds to the first token of a process; MB")
     panel.margins(x=0.2)

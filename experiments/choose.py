@@ -5,7 +5,7 @@
 
 Each line of a file is {"text": ..., "choices": [...], "answer": the number of the right choice, from 0}. The
 score of a choice is its log-probability after the text: the sum over its tokens, or that sum per token or per
-byte. The sum favours short choices. Few-shot examples, with their answers, come before each question.
+byte. The sum favors short choices. Few-shot examples, with their answers, come before each question.
 
 Radford, Wu et al., 2019, choose the most probable answer in the Children's Book Test (section 3.2), and give
 examples for question answering (section 3.8). Brown et al. score per token: arXiv:2005.14165, section 2.4.

@@ -1,7 +1,7 @@
-"""Embed texts: nearest neighbours and a map of words or sentences, by the vectors of any layer.
+"""Embed texts: nearest neighbors and a map of words or sentences, by the vectors of any layer.
 
     python experiments/embeddings.py --out=embeddings.png experiments/data/words.txt
-    python experiments/embeddings.py --layer=0 --n_neighbours=3 experiments/data/sentences.txt
+    python experiments/embeddings.py --layer=0 --n_neighbors=3 experiments/data/sentences.txt
 
 The file has one text per line. A space before a word selects the token that the word has inside a sentence.
 The vector of a text is the mean of its hidden states before one layer. Two corrections help:
@@ -36,11 +36,11 @@ def cosine_similarities(vectors):
     return units @ units.T
 
 
-def nearest_neighbours(similarities, n_neighbours):
-    """The most similar other texts of each text. [n_texts, n_texts] -> numbers [n_texts, n_neighbours]."""
+def nearest_neighbors(similarities, n_neighbors):
+    """The most similar other texts of each text. [n_texts, n_texts] -> numbers [n_texts, n_neighbors]."""
     distances = 1 - similarities
-    np.fill_diagonal(distances, np.inf)  # no text is its own neighbour
-    return np.argsort(distances, axis=1)[:, :n_neighbours]
+    np.fill_diagonal(distances, np.inf)  # no text is its own neighbor
+    return np.argsort(distances, axis=1)[:, :n_neighbors]
 
 
 def principal_components(vectors):
@@ -56,7 +56,7 @@ def label_of(text):
 
 
 def draw(points, labels):
-    """Draw a labelled point per text. points [n_texts, 2] -> Figure."""
+    """Draw a labeled point per text. points [n_texts, 2] -> Figure."""
     figure = Figure(figsize=(9, 5), layout="constrained")
     axes = figure.add_subplot(xlabel="principal component 1", ylabel="principal component 2")
     axes.scatter(*points.T, s=12, color="steelblue")
@@ -65,20 +65,20 @@ def draw(points, labels):
     return figure
 
 
-def main(path: str, layer: int = None, n_neighbours: int = 2, model_size: str = None, out: str = None):
-    """Print the nearest neighbours of each text in a file.
+def main(path: str, layer: int = None, n_neighbors: int = 2, model_size: str = None, out: str = None):
+    """Print the nearest neighbors of each text in a file.
 
     Args:
         path: the file, one text per line.
         layer: the layer that reads the hidden states, counted from 0; n_layer: those after the last layer.
             The default is the middle, n_layer / 2.
-        n_neighbours: the number of neighbours of each text.
+        n_neighbors: the number of neighbors of each text.
         model_size: the model, as for gpt2.py.
         out: the file name of a picture: the texts as points.
     """
     texts = read_prompts_file(path)
-    if len(set(texts)) < len(texts) or len(texts) <= n_neighbours:
-        raise ValueError(f"{path} needs more than {n_neighbours} texts, all different")
+    if len(set(texts)) < len(texts) or len(texts) <= n_neighbors:
+        raise ValueError(f"{path} needs more than {n_neighbors} texts, all different")
     encoder, hparams, params = load_encoder_hparams_and_params(model_size)
     layer = hparams["n_layer"] // 2 if layer is None else layer
     if layer > hparams["n_layer"]:
@@ -88,10 +88,10 @@ def main(path: str, layer: int = None, n_neighbours: int = 2, model_size: str = 
     vectors = np.stack([text_vector(text_ids, **model) for text_ids in progress_bar(ids, len(ids), "text")])
     vectors = vectors - vectors.mean(axis=0)  # [n_texts, n_embd] - [n_embd]
     similarities = cosine_similarities(vectors)
-    for number, neighbours in enumerate(nearest_neighbours(similarities, n_neighbours)):
+    for number, neighbors in enumerate(nearest_neighbors(similarities, n_neighbors)):
         print(texts[number].strip())
-        for neighbour in neighbours:
-            print(f"  {similarities[number, neighbour]:7.4f} {texts[neighbour].strip()}")
+        for neighbor in neighbors:
+            print(f"  {similarities[number, neighbor]:7.4f} {texts[neighbor].strip()}")
     if out is not None:
         write_picture(out, draw(principal_components(vectors), drawable([label_of(text) for text in texts])))
 

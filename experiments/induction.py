@@ -59,8 +59,8 @@ def draw(scores, best_head, weights, targets, tokens):
     left, right = figure.subplots(1, 2, width_ratios=widths)
     left.imshow(scores, cmap="magma_r", vmin=0, vmax=1, origin="lower")
     for (layer, head), score in np.ndenumerate(scores):
-        colour = "white" if score > 0.5 else "black"
-        left.text(head, layer, f"{score:.2f}", ha="center", va="center", color=colour, fontsize=8)
+        color = "white" if score > 0.5 else "black"
+        left.text(head, layer, f"{score:.2f}", ha="center", va="center", color=color, fontsize=8)
     left.set(title="prefix-matching score", xlabel="head", ylabel="layer")
     left.set(xticks=range(n_head), yticks=range(n_layer))
     later = np.triu(np.ones_like(weights), 1)

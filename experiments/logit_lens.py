@@ -3,7 +3,7 @@
     python experiments/logit_lens.py "Once upon a time there was a king who had three"
 
 Every block adds to the same n_embd values, so ln_f and wte can decode them after any block. A cell shows the
-most probable next token at that point. Its colour shows the probability.
+most probable next token at that point. Its color shows the probability.
 
 Idea: nostalgebraist, "interpreting GPT: the logit lens", 2020.
 """
@@ -39,9 +39,9 @@ def draw(probs, words, tokens):
     axes = figure.add_subplot()
     image = axes.imshow(probs, cmap="YlGnBu", vmin=0, vmax=1, aspect="auto", origin="lower")
     for (row, column), word in np.ndenumerate(words):
-        colour = "white" if probs[row, column] > 0.6 else "black"
+        color = "white" if probs[row, column] > 0.6 else "black"
         label = word if len(word) <= MAX_LABEL else word[: MAX_LABEL - 1] + "…"
-        axes.text(column, row, label, ha="center", va="center", color=colour, fontsize=8, parse_math=False)
+        axes.text(column, row, label, ha="center", va="center", color=color, fontsize=8, parse_math=False)
     axes.set_xticks(range(n_seq), tokens, rotation=30, ha="right", parse_math=False)
     axes.set_yticks(range(n_rows), ["embedding", *(f"layer {layer}" for layer in range(n_rows - 1))])
     axes.set(xlabel="the text up to this token", ylabel="read after")

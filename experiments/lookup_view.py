@@ -1,10 +1,10 @@
-"""Show the draft tokens of prompt lookup in colour: which ones the model accepts, and which ones it rejects.
+"""Show the draft tokens of prompt lookup in color: which ones the model accepts, and which ones it rejects.
 
     python experiments/lookup_view.py "A red hat. A red hat. A red"
     python experiments/lookup_view.py --out=lookup_view.png "A red hat. A red hat. A red"
 
 Draft tokens are a copy from earlier in the text. One forward pass verifies all of them. The model accepts the
-draft up to the first token that it would not choose, and adds its own token. The colours:
+draft up to the first token that it would not choose, and adds its own token. The colors:
 
     blue: the prompt          green: accepted draft tokens, part of the text
     white: the model's own    red: rejected draft tokens, not part of the text
@@ -16,7 +16,7 @@ from collections import Counter
 
 from helpers.output_files import write_picture
 from helpers.picture_labels import picture_labels
-from helpers.token_labels import encode_within_context, on_colour, token_texts, visible
+from helpers.token_labels import encode_within_context, on_color, token_texts, visible
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
@@ -24,8 +24,8 @@ from cli.exit_status import run
 from generation.prompt_lookup import lookup_passes
 from utils import load_encoder_hparams_and_params
 
-# Of the terminal's 256 colours, and of matplotlib.
-COLOURS = {
+# Of the terminal's 256 colors, and of matplotlib.
+COLORS = {
     "prompt": (153, "#afd7ff"),
     "own": (231, "#ffffff"),
     "accepted": (157, "#afffaf"),
@@ -44,13 +44,13 @@ def outcomes(draft, new_ids):
 
 
 def to_terminal(text, outcome):
-    """Colour the text of a token. A line break of a rejected token does not break the line."""
+    """Color the text of a token. A line break of a rejected token does not break the line."""
     shown = "".join(char if char.isprintable() else visible(char) for char in text)
-    return on_colour(shown, COLOURS[outcome][0]) + "\n" * (outcome != "rejected" and text.count("\n"))
+    return on_color(shown, COLORS[outcome][0]) + "\n" * (outcome != "rejected" and text.count("\n"))
 
 
 def draw(labels, tokens_outcomes):
-    """Draw each label on the colour of its outcome, in lines of WIDTH characters -> Figure."""
+    """Draw each label on the color of its outcome, in lines of WIDTH characters -> Figure."""
     places, line, column = [], 0, 0
     for label in labels:
         if column + len(label) > WIDTH:
@@ -62,14 +62,14 @@ def draw(labels, tokens_outcomes):
     axes.set_axis_off()
     style = {"family": ["DejaVu Sans Mono", *rcParams["font.family"]], "fontsize": 10, "parse_math": False}
     for (x, y), label, outcome in zip(places, labels, tokens_outcomes, strict=True):
-        colour = COLOURS[outcome][1]
-        axes.barh(y, len(label), left=x, height=0.8, color=colour, edgecolor="grey", linewidth=0.3)
+        color = COLORS[outcome][1]
+        axes.barh(y, len(label), left=x, height=0.8, color=color, edgecolor="gray", linewidth=0.3)
         axes.text(x + len(label) / 2, y, label, ha="center", va="center", **style)
     return figure
 
 
 def main(prompt: str, n_tokens: int = 60, model_size: str = None, out: str = None):
-    """Continue a text greedily with prompt lookup, and colour its draft tokens.
+    """Continue a text greedily with prompt lookup, and color its draft tokens.
 
     Args:
         prompt: the text to continue.

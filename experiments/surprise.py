@@ -1,4 +1,4 @@
-"""Show the surprise of each token of a text: in colour, in the terminal or on a web page.
+"""Show the surprise of each token of a text: in color, in the terminal or on a web page.
 
     python experiments/surprise.py "Once upon a time there was a refrigerator"
     python experiments/surprise.py --html=surprise.html --file=story.txt
@@ -13,7 +13,7 @@ from html import escape
 import numpy as np
 from helpers.output_files import write_atomically
 from helpers.progress_bar import progress_bar
-from helpers.token_labels import on_colour, token_labels, token_texts, visible
+from helpers.token_labels import on_color, token_labels, token_texts, visible
 
 from cli.exit_status import run
 from cli.prompts import read_text
@@ -21,7 +21,7 @@ from generation.scoring import log_softmax
 from gpt2 import gpt2
 from utils import load_encoder_hparams_and_params
 
-COLOURS = (231, 230, 229, 228, 222, 221, 215, 209, 203, 197)  # of 256: from white to red
+COLORS = (231, 230, 229, 228, 222, 221, 215, 209, 203, 197)  # of 256: from white to red
 MAX_BITS = 15  # this surprise and any larger one is red
 PAGE = """<!DOCTYPE html>
 <html lang="en"><meta charset="utf-8"><title>Surprise</title>
@@ -57,10 +57,10 @@ def surprises(ids, params, n_head, n_best=5):
 
 
 def to_terminal(text, bits):
-    """Colour the text of a token with one of 256 background colours."""
-    step = min(int(bits / MAX_BITS * len(COLOURS)), len(COLOURS) - 1)
+    """Color the text of a token with one of 256 background colors."""
+    step = min(int(bits / MAX_BITS * len(COLORS)), len(COLORS) - 1)
     shown = "".join(char if char.isprintable() else visible(char) for char in text)
-    return on_colour(shown, COLOURS[step]) + "\n" * text.count("\n")
+    return on_color(shown, COLORS[step]) + "\n" * text.count("\n")
 
 
 def to_html(text, bits, best):

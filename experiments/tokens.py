@@ -1,4 +1,4 @@
-"""Show the tokens of a text in colour, or the merges that build them from bytes.
+"""Show the tokens of a text in color, or the merges that build them from bytes.
 
     python experiments/tokens.py "Rumpelstiltskin spins straw into gold"
     python experiments/tokens.py --merges "Rumpelstiltskin"
@@ -10,13 +10,13 @@ list of pairs (vocab.bpe), until no adjacent pair is in the list. `encoder.py` d
 import itertools
 import sys
 
-from helpers.token_labels import on_colour, token_labels
+from helpers.token_labels import on_color, token_labels
 
 from cli.exit_status import run
 from encoder import PATTERN, get_encoder
 from utils import find_model_dir
 
-COLOURS = (152, 223, 182, 194, 189)  # of the terminal's 256
+COLORS = (152, 223, 182, 194, 189)  # of the terminal's 256
 
 
 def merge_steps(word, encoder):
@@ -40,11 +40,11 @@ def merge(tokens, pair):
     return merged
 
 
-def colourize(texts):
-    """Join texts on alternating background colours. Outside a terminal, join them with spaces."""
+def colorize(texts):
+    """Join texts on alternating background colors. Outside a terminal, join them with spaces."""
     if not (hasattr(sys.stdout, "isatty") and sys.stdout.isatty()):
         return " ".join(texts)
-    return "".join(map(on_colour, texts, itertools.cycle(COLOURS)))
+    return "".join(map(on_color, texts, itertools.cycle(COLORS)))
 
 
 def main(text: str, merges: bool = False, model_size: str = None):
@@ -59,7 +59,7 @@ def main(text: str, merges: bool = False, model_size: str = None):
     encoder = get_encoder(folder.name, folder.parent)
     if not merges:
         ids = encoder.encode(text)
-        print(colourize(token_labels(encoder, ids)))
+        print(colorize(token_labels(encoder, ids)))
         print(*ids)
         print(f"{len(ids)} tokens, {len(text)} characters, {len(text.encode('utf-8'))} bytes")
         return
@@ -67,7 +67,7 @@ def main(text: str, merges: bool = False, model_size: str = None):
         for tokens, pair in merge_steps(word, encoder):
             shown, merged = (token_labels(encoder, map(encoder.encoder.get, part)) for part in (tokens, pair))
             step = f"   {' + '.join(merged)}: pair {encoder.bpe_ranks[pair] + 1}" if pair else ""
-            print(colourize(shown) + step)
+            print(colorize(shown) + step)
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def divide_lanes(words, state):
         states ^= column
         states = low.take(states & 0xFFFF) ^ high.take(states >> 16)
     n_bytes = 4 * words.shape[1]
-    while len(states) > 1:  # combine neighbours into lanes of twice the length: [n] -> [n / 2]
+    while len(states) > 1:  # combine neighbors into lanes of twice the length: [n] -> [n / 2]
         states = multiply(append_zeros_matrix(n_bytes), states[::2]) ^ states[1::2]
         n_bytes *= 2
     return int(states[0])

@@ -34,6 +34,6 @@ def token_labels(encoder, ids):
     return [visible(token) for token in token_texts(encoder, ids)]
 
 
-def on_colour(text, colour):
-    """Add the terminal's escape codes for black text on one of 256 background colours."""
-    return f"\x1b[30;48;5;{colour}m{text}\x1b[0m"
+def on_color(text, color):
+    """Add the terminal's escape codes for black text on one of 256 background colors."""
+    return f"\x1b[30;48;5;{color}m{text}\x1b[0m"

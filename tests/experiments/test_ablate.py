@@ -55,13 +55,13 @@ def test_picture_shows_the_costs(monkeypatch, model, encoder, ids, ablation):
     drawn = []
     monkeypatch.setattr(ablate, "write_picture", lambda path, figure: drawn.append(figure))
     ablate.main(PROMPT, ablation=ablation, model_size="demo")
-    axes, colour_bar = drawn[0].axes
+    axes, color_bar = drawn[0].axes
     text_ids = [encoder.end_of_text, *ids]
     costs = np.array(list(ablate.ablation_costs(text_ids, **model, ablation=ablation)))
     np.testing.assert_array_equal(axes.images[0].get_array(), costs)
     assert axes.images[0].get_clim()[1] == np.abs(costs[:, :4]).max()
     assert axes.get_title() == f"{ablation} ablation"
-    assert colour_bar.get_ylabel() == "cost in nats per token"
+    assert color_bar.get_ylabel() == "cost in nats per token"
     assert texts_of(axes.get_xticklabels()) == ["head 0", "head 1", "head 2", "head 3", "MLP"]
     assert texts_of(axes.get_yticklabels()) == [f"layer {layer}" for layer in range(6)]
 

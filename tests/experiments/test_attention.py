@@ -19,8 +19,8 @@ def test_each_head_has_its_own_panel(model, ids, encoder):
     maps = attention.attention_maps(ids, **model)[2:4].reshape(8, len(ids), len(ids))
     titles, tokens = [f"title {n}" for n in range(8)], token_labels(encoder, ids)
     figure = attention.draw(maps, tokens, titles, n_columns=4)
-    *panels, colour_bar = figure.axes
-    assert colour_bar.get_ylabel() == "weight"
+    *panels, color_bar = figure.axes
+    assert color_bar.get_ylabel() == "weight"
     for axes, weights, title in zip(panels, maps, titles, strict=True):
         (image,) = axes.images
         drawn = image.get_array()

@@ -84,7 +84,7 @@ def test_epsilon_of_the_model_counts(model, ids):
 def test_each_cell_shows_its_number():
     values = np.array([[-1, 0.25, -0.001], [0.5, 2, 0]])
     figure = draw_layer_map(values, ["layer 0", "layer 1"], ["a", "$b$", "c"], "title", "label")
-    axes, colour_bar = figure.axes
+    axes, color_bar = figure.axes
     (image,) = axes.images
     np.testing.assert_array_equal(image.get_array(), values)
     assert image.origin == "lower" and image.get_clim() == (-2, 2)
@@ -95,7 +95,7 @@ def test_each_cell_shows_its_number():
     }
     assert texts_of(axes.get_xticklabels()) == ["a", "$b$", "c"]
     assert texts_of(axes.get_yticklabels()) == ["layer 0", "layer 1"]
-    assert axes.get_title() == "title" and colour_bar.get_ylabel() == "label"
+    assert axes.get_title() == "title" and color_bar.get_ylabel() == "label"
 
 
 def test_picture_shows_the_parts(monkeypatch, encoder, model, reference):

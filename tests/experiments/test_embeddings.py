@@ -1,4 +1,4 @@
-"""embeddings.py: its vectors equal transformers' hidden states, and plain loops find the same neighbours."""
+"""embeddings.py: its vectors equal transformers' hidden states, and plain loops find the same neighbors."""
 
 import math
 
@@ -51,19 +51,19 @@ def test_text_vector_needs_no_start_token(model, ids):
     np.testing.assert_allclose(ours, states.mean(axis=0), atol=1e-6)
 
 
-def test_similarities_and_neighbours_equal_those_of_plain_loops(vectors):
+def test_similarities_and_neighbors_equal_those_of_plain_loops(vectors):
     def cosine(x, y):
         return sum(x * y) / math.sqrt(sum(x * x) * sum(y * y))
 
     similarities = embeddings.cosine_similarities(vectors)
     expected = [[cosine(x, y) for y in vectors] for x in vectors]
     np.testing.assert_allclose(similarities, expected, atol=1e-12)
-    neighbours = embeddings.nearest_neighbours(similarities, 3)
+    neighbors = embeddings.nearest_neighbors(similarities, 3)
     for number, row in enumerate(expected):
         others = sorted((n for n in range(12) if n != number), key=lambda n: -row[n])
-        np.testing.assert_allclose([row[n] for n in neighbours[number]], [row[n] for n in others[:3]])
-        assert number not in neighbours[number]
-    assert (neighbours[2, 0], neighbours[7, 0]) == (7, 2)
+        np.testing.assert_allclose([row[n] for n in neighbors[number]], [row[n] for n in others[:3]])
+        assert number not in neighbors[number]
+    assert (neighbors[2, 0], neighbors[7, 0]) == (7, 2)
 
 
 def test_principal_components_are_those_of_the_covariance_matrix(vectors):
@@ -88,20 +88,20 @@ def test_label_is_short():
     assert embeddings.label_of("a b " * 30) == "a b " * 7 + "a…"
 
 
-def test_neighbours_of_words_are_of_their_kind(run_experiment, tmp_path):
-    status, stdout, stderr = run_experiment("embeddings.py", "--model_size=demo", "--n_neighbours=1", WORDS)
+def test_neighbors_of_words_are_of_their_kind(run_experiment, tmp_path):
+    status, stdout, stderr = run_experiment("embeddings.py", "--model_size=demo", "--n_neighbors=1", WORDS)
     assert (status, stderr) == (0, "")
     lines = stdout.splitlines()
-    neighbour = {word: line.split()[1] for word, line in zip(lines[::2], lines[1::2], strict=True)}
+    neighbor = {word: line.split()[1] for word, line in zip(lines[::2], lines[1::2], strict=True)}
     pairs = {"king": "queen", "queen": "king", "son": "daughter", "mother": "father"}
-    assert {word: neighbour[word] for word in pairs} == pairs
+    assert {word: neighbor[word] for word in pairs} == pairs
     for group in ({"red", "green", "blue", "yellow"}, {"Anna", "Mia", "Tom", "Felix", "Olga"}):
-        assert {neighbour[word] for word in group} <= group
+        assert {neighbor[word] for word in group} <= group
     assert list(tmp_path.iterdir()) == []
 
 
-def test_script_prints_the_neighbours_and_draws_them(run_experiment, tmp_path, encoder, hooked_vector):
-    flags = ["--model_size=demo", "--layer=2", "--n_neighbours=3", "--out=map.png"]
+def test_script_prints_the_neighbors_and_draws_them(run_experiment, tmp_path, encoder, hooked_vector):
+    flags = ["--model_size=demo", "--layer=2", "--n_neighbors=3", "--out=map.png"]
     status, stdout, stderr = run_experiment("embeddings.py", *flags, SENTENCES)
     assert (status, stderr) == (0, "")
     texts = SENTENCES.read_text(encoding="utf-8").splitlines()

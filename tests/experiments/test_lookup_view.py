@@ -1,4 +1,4 @@
-"""lookup_view.py: the text is that of greedy decoding, and the colours agree with a replay of the drafts."""
+"""lookup_view.py: the text is that of greedy decoding, and the colors agree with a replay of the drafts."""
 
 import re
 
@@ -112,16 +112,16 @@ def test_outcomes_of_a_pass(draft, new_ids, kinds):
     assert [kind for _, kind in lookup_view.outcomes(draft, new_ids)] == kinds
 
 
-def test_terminal_shows_the_text_in_colours(run_experiment, passes, prompt_ids, encoder):
+def test_terminal_shows_the_text_in_colors(run_experiment, passes, prompt_ids, encoder):
     arguments = ("--model_size=demo", f"--n_tokens={N_TOKENS}", PROMPT)
     status, stdout, stderr = run_experiment("lookup_view.py", *arguments)
     assert (status, stderr) == (0, "")
     *_, summary = stdout.splitlines()
     shown = re.findall(r"\x1b\[30;48;5;(\d+)m(.*?)\x1b\[0m", stdout, re.DOTALL)
-    texts = dict.fromkeys(lookup_view.COLOURS, "")
-    kind_of = {str(terminal): kind for kind, (terminal, _) in lookup_view.COLOURS.items()}
-    for colour, text in shown:
-        texts[kind_of[colour]] += text
+    texts = dict.fromkeys(lookup_view.COLORS, "")
+    kind_of = {str(terminal): kind for kind, (terminal, _) in lookup_view.COLORS.items()}
+    for color, text in shown:
+        texts[kind_of[color]] += text
     assert texts["prompt"] == PROMPT
     for kind in ("accepted", "rejected", "own"):
         assert texts[kind] == encoder.decode(tokens_of(passes, kind))
@@ -136,12 +136,12 @@ def test_a_rejected_line_break_does_not_break_the_line():
     assert not lookup_view.to_terminal("a\n", "rejected").endswith("\n")
 
 
-def test_picture_shows_each_token_on_its_colour():
+def test_picture_shows_each_token_on_its_color():
     labels, kinds = ["·a$b$", "c" * 80, "d", "e" * 9], ["prompt", "own", "accepted", "rejected"]
     (axes,) = lookup_view.draw(labels, kinds).axes
     assert texts_of(axes.texts) == labels
-    colours = [to_rgba(lookup_view.COLOURS[kind][1]) for kind in kinds]
-    assert [bar.get_facecolor() for bar in axes.patches] == colours
+    colors = [to_rgba(lookup_view.COLORS[kind][1]) for kind in kinds]
+    assert [bar.get_facecolor() for bar in axes.patches] == colors
     assert [round(bar.get_x()) for bar in axes.patches] == [0, 5, 85, 0]
     assert [text.get_position()[1] for text in axes.texts] == [0, 0, 0, 1]
 

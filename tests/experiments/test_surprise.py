@@ -56,7 +56,7 @@ def test_tokens_of_a_long_text_have_at_least_half_a_context(model, reference):
         assert any(possible)
 
 
-def test_terminal_shows_the_text_in_colours(run_experiment):
+def test_terminal_shows_the_text_in_colors(run_experiment):
     text = "Once upon a time <b>&amp;\n\nthere was\ta König"
     status, stdout, stderr = run_experiment("surprise.py", "--model_size=demo", text)
     assert (status, stderr) == (0, "")
@@ -90,5 +90,5 @@ def test_more_surprising_tokens_are_redder():
     rest = [int(re.search(r"--rest: (\d+)", span)[1]) for span in spans]
     assert rest == [255, 197, 138, 80, 80]
     steps = [surprise.to_terminal("a", bits) for bits in (0, 1.4, 1.6, 14.9, 40)]
-    colours = [int(re.search(r"48;5;(\d+)m", step)[1]) for step in steps]
-    assert colours == [231, 231, 230, 197, 197]
+    colors = [int(re.search(r"48;5;(\d+)m", step)[1]) for step in steps]
+    assert colors == [231, 231, 230, 197, 197]

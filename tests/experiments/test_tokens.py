@@ -46,7 +46,7 @@ def test_merges_are_printed(run_experiment):
 
 
 @posix
-def test_terminal_shows_neighbours_in_different_colours():
+def test_terminal_shows_neighbors_in_different_colors():
     import pty
 
     master, slave = pty.openpty()
