@@ -40,7 +40,7 @@ def main(
 
     Examples:
         python gpt2.py --model_size=demo "Once upon a time"
-        python gpt2.py --temperature=0.8 --top_p=0.9 --seed=1 -n 100 "The king gave his daughter"
+        python gpt2.py --temperature=0.8 --top_p=0.9 --seed=1 -n 100 "The cat sat on the"
 
     Args:
         prompt: the text to continue. The default is standard input, or an interactive session in a terminal.

@@ -41,9 +41,10 @@ def test_scores_equal_transformers_log_probabilities(model, encoder, reference_s
 
 
 def test_few_shot_examples_contain_their_answers():
-    expected = (
-        "The cat was tired, so it went to the mat and slept\nAt the market, Olga bought a bag of walnuts\n"
-    )
+    expected = """\
+The cat was tired, so it lay down on the mat and slept
+At the market, Olga bought a bag of walnuts
+"""
     assert choose.few_shot(choose.read_questions(EXAMPLES)) == expected
     assert choose.few_shot([]) == ""
 

@@ -93,7 +93,7 @@ def test_neighbors_of_words_are_of_their_kind(run_experiment, tmp_path):
     assert (status, stderr) == (0, "")
     lines = stdout.splitlines()
     neighbor = {word: line.split()[1] for word, line in zip(lines[::2], lines[1::2], strict=True)}
-    pairs = {"king": "queen", "queen": "king", "son": "daughter", "mother": "father"}
+    pairs = {"king": "queen", "queen": "king", "boy": "girl", "mother": "father"}
     assert {word: neighbor[word] for word in pairs} == pairs
     for group in ({"red", "green", "blue", "yellow"}, {"Anna", "Mia", "Tom", "Felix", "Olga"}):
         assert {neighbor[word] for word in group} <= group
