@@ -1,6 +1,6 @@
 """Steer a text: add the activation difference of two prompts while the model writes.
 
-    python experiments/steer.py --plus=" daughters" --minus=" sons" "There was a king who had three"
+    python experiments/steer.py --plus=" girl" --minus=" boy" "Once upon a time a king had one child, a"
 
 The steering vector is the difference of two prompts' hidden states before one layer. The script multiplies it
 by a coefficient and adds it to the first tokens of the text. In the paper, <|endoftext|> begins each prompt.

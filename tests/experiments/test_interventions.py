@@ -99,15 +99,15 @@ def test_attribution(encoder, reference, difference):
 
 
 def test_steering(encoder, reference):
-    plus, minus = (states_of(reference, encoder, word)[3][-1] for word in (" daughters", " sons"))
+    plus, minus = (states_of(reference, encoder, word)[2][-1] for word in (" girl", " boy"))
 
     def add(module, arguments, output, vector):
         return output + vector
 
     texts = []
     for vector in (torch.zeros_like(plus), plus - minus):
-        hook = reference.transformer.h[2].mlp.register_forward_hook(partial(add, vector=vector))
-        ids = encoder.encode("There was a king who had three")
+        hook = reference.transformer.h[1].mlp.register_forward_hook(partial(add, vector=vector))
+        ids = encoder.encode("Once upon a time a king had one child, a")
         for _ in range(12):
             ids.append(int(torch.argmax(run_reference(reference, ids).logits[0, -1])))
         texts.append(encoder.decode(ids[-12:]) + "\n")

@@ -15,10 +15,7 @@ from support.random_params import random_params
 from generation.prompt_lookup import MAX_DRAFT, N_MATCH, lookup_passes
 from gpt2 import generate, gpt2
 
-PROMPT = (
-    "Early in the morning, Nia opens a stall at the market. "
-    "The roof of the stall is golden, and Nia wears a black headband."
-)
+PROMPT = "For years Aisha has collected snow globes. They are in a glass cabinet."
 N_TOKENS = 100
 
 

@@ -8,7 +8,7 @@ from support.experiment_helpers import PROMPT, run_reference
 
 from gpt2 import generate
 
-PLUS, MINUS = " daughters", " sons"
+PLUS, MINUS = " girl", " boy"
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def test_steered_logits_equal_a_hooked_model(model, encoder, pair, hooked, layer
 
 
 def test_steered_text_equals_that_of_a_hooked_model(model, encoder, pair, hooked):
-    ids = encoder.encode("There was a king who had three")
+    ids = encoder.encode("Once upon a time a king had one child, a")
     steered_model = hooked(2, 4.0)
     expected = []
     for _ in range(20):
@@ -89,7 +89,7 @@ def test_columns_keep_all_words_in_order():
 
 
 def test_steer_prints_three_texts(run_experiment, encoder, model):
-    prompt = "There was a king who had three"
+    prompt = "Once upon a time a king had one child, a"
     flags = ["--model_size=demo", f"--plus={PLUS}", f"--minus={MINUS}", "--n_tokens=3", "--layer=1"]
     status, stdout, stderr = run_experiment("steer.py", *flags, "--coefficient=4.5", prompt)
     assert (status, stderr) == (0, "")
