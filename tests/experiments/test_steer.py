@@ -122,7 +122,7 @@ PAIR = ["--plus=a", "--minus=b"]
             "the prompt and 255 new tokens exceed the context of 256",
         ),
         (
-            ["--plus= king queen", "--minus= son"],
+            ["--plus= king queen", "--minus= boy"],
             "plus and minus have 2 and 1 tokens: add spaces at the end of the shorter one",
         ),
     ],
