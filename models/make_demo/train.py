@@ -119,7 +119,7 @@ def spread_embeddings(model, seed):
     """Add noise to the embedding of each token.
 
     Words that appear in the same places, such as the days, get nearly equal embeddings. The output uses the
-    same embeddings, so the model cannot tell these words apart, and does not learn to look back at one."""
+    same embeddings, so the model cannot tell these words apart, and learns only late to look back at one."""
     weight = model.transformer.wte.weight
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
     weight += SPREAD * noise.to(weight.device)
