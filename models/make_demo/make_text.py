@@ -32,7 +32,7 @@ GENRE_SHARES = {  # genre: share of the documents
     "dialogues": 0.03,
 }
 N_DOCUMENTS, SEED = 150_000, 1
-MIN_WORDS, MAX_WORDS = 30, 130  # with punctuation marks, which keeps documents below 200 tokens
+MIN_WORDS, MAX_WORDS = 30, 130  # with punctuation marks, which keeps documents below 150 tokens
 
 
 def count_words(text):

@@ -2,7 +2,7 @@
 
     python -m models.make_demo.train
 
-After Ctrl-C, the same command resumes from the last checkpoint. The result is the same.
+After Ctrl-C, the same command resumes from the last checkpoint. The result is the same as without the stop.
 
 Muon trains the matrices of the blocks. Its update has nearly orthonormal rows or columns, so no direction of
 a matrix lags behind (Jordan et al., 2024, https://kellerjordan.github.io/posts/muon). AdamW trains the rest.
@@ -59,9 +59,9 @@ def encode_documents(folder):
 
 def orthogonalize(matrix, n_iterations=5):
     """Return nearly the nearest matrix with orthonormal rows or columns: Newton-Schulz iterations."""
-    x = matrix / (matrix.norm() + 1e-7)
     if matrix.shape[0] > matrix.shape[1]:
         return orthogonalize(matrix.T, n_iterations).T
+    x = matrix / (matrix.norm() + 1e-7)
     for _ in range(n_iterations):
         square = x @ x.T
         x = 3.4445 * x + (-4.7750 * square + 2.0315 * square @ square) @ x
@@ -116,10 +116,7 @@ def new_model():
 
 @torch.no_grad()
 def spread_embeddings(model, seed):
-    """Add noise to the embedding of each token.
-
-    Words that appear in the same places, such as the days, get nearly equal embeddings. The output uses the
-    same embeddings, so the model cannot tell these words apart, and learns only late to look back at one."""
+    """Add noise to the embedding of each token, the same each time. README.md says why."""
     weight = model.transformer.wte.weight
     noise = torch.randn(weight.shape, generator=torch.Generator().manual_seed(seed))
     weight += SPREAD * noise.to(weight.device)
